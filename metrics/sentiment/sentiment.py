@@ -1,0 +1,56 @@
+"""Scores of a sentiment classifier, as an `evaluate` module that needs no network.
+
+evaluate.load("metrics/sentiment").compute(predictions=[...], references=[...], label_names=["negative", ...])
+"""
+
+import datasets
+import evaluate
+from sklearn.metrics import confusion_matrix, f1_score
+
+_DESCRIPTION = """
+Accuracy, macro-F1 (unweighted mean of the classes' F1), weighted-F1 (mean weighted by the classes' counts), each
+class's F1 and the confusion matrix. The classes are passed, never inferred: a class that a small test set happens to
+lack still counts in macro-F1, and the rows of the confusion matrix stay where they are.
+"""
+
+_KWARGS = """
+Args:
+    predictions: predicted class indices.
+    references: true class indices.
+    label_names: the names of all classes, in the order of their indices.
+Returns:
+    accuracy, macro_f1, weighted_f1, f1_<name> of each class, all in 0..1 (an F1 of a class that is neither true nor
+    predicted anywhere is 0); confusion_matrix: rows are true classes, columns predicted ones.
+Raises:
+    ValueError: an index that is no class.
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS)
+class Sentiment(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_KWARGS,
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions: list[int], references: list[int], label_names: list[str]) -> dict:
+        classes = range(len(label_names))
+        for name, indices in (("predictions", predictions), ("references", references)):
+            strangers = sorted(set(indices) - set(classes))
+            if strangers:
+                raise ValueError(f"{name} hold {strangers}, but the classes are 0..{len(label_names) - 1}.")
+        matrix = confusion_matrix(references, predictions, labels=classes)
+        f1 = f1_score(references, predictions, labels=classes, average=None, zero_division=0)
+        support = matrix.sum(1)
+        return {
+            "accuracy": float(matrix.trace() / support.sum()),
+            "macro_f1": float(f1.mean()),
+            "weighted_f1": float((f1 * support).sum() / support.sum()),
+            **{f"f1_{name}": float(value) for name, value in zip(label_names, f1, strict=True)},
+            "confusion_matrix": matrix.tolist(),
+        }

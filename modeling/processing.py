@@ -1,0 +1,315 @@
+"""One processor for every architecture: tokenizer, image transforms and aspect, several images, missing parts."""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+    ViTImageProcessor,
+)
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+class BadImageError(ValueError):
+    """An image that cannot be decoded. The message names the file, where there is one, and the reason."""
+
+
+def load_image(source: Any) -> Image.Image:
+    """Decode an image, whatever it is, to upright RGB; transparency becomes white, an animation its first frame.
+
+    Args:
+        source: a PIL image; a path; a `{"bytes", "path"}` dictionary as `datasets.Image(decode=False)` gives; or an
+            array or tensor of shape (H, W), (H, W, C) or (C, H, W) with C of 1, 3 or 4, in 0..255 (8 bits), 0..65535
+            (16 bits) or 0..1 (float).
+
+    Raises:
+        BadImageError: not an image, truncated, or too large for PIL's guard against decompression bombs.
+    """
+    name = "<image>"
+    try:
+        if isinstance(source, Image.Image):
+            name = getattr(source, "filename", "") or name
+            return _to_rgb(ImageOps.exif_transpose(source))
+        if isinstance(source, np.ndarray | torch.Tensor):
+            return _to_rgb(_from_array(np.asarray(source)))
+        if isinstance(source, dict):
+            name = source["path"] or name
+            source = source["path"] if source["bytes"] is None else BytesIO(source["bytes"])
+        elif isinstance(source, str | Path):
+            name = str(source)
+        else:
+            raise TypeError(f"{type(source).__name__} is no image: give a PIL image, a path or an array")
+        with Image.open(source) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
+    # PIL's decoders raise whatever the damaged part runs into: OSError, SyntaxError, struct.error, EOFError, ...
+    except Exception as error:
+        raise BadImageError(f"{name}: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # PIL would clip these at 255, not scale them
+        image = _from_array(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        array = array.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ValueError(f"an array of shape {array.shape} is no image: (H, W), (H, W, C) or (C, H, W) is")
+    if not np.isfinite(array).all() or array.min() < 0:
+        raise ValueError("the array has negative or non-finite values")
+    if array.dtype == np.bool_ or (np.issubdtype(array.dtype, np.floating) and array.max() <= 1):
+        array = array * 255.0
+    elif array.dtype != np.uint8 and array.max() > 255:
+        array = array / 257  # 65535 = 257 · 255
+    return Image.fromarray(array.round().clip(0, 255).astype(np.uint8))
+
+
+def _segment_characters(text: str) -> list[str]:
+    return re.sub(r"([\u3400-\u9fff\uf900-\ufaff])", r" \1 ", text).split()
+
+
+def _segment_with(package: str) -> Callable[[str], list[str]]:
+    return lambda text: list(importlib.import_module(package).cut(text))
+
+
+# Word segmentation for languages written without blanks, by the name that is saved with the processor. To use your
+# own: SEGMENTERS["mine"] = function(text) -> words, before the processor is built and before it is loaded.
+SEGMENTERS: dict[str, Callable[[str], list[str]]] = {
+    "characters": _segment_characters,
+    "jieba": _segment_with("jieba"),
+    "rjieba": _segment_with("rjieba"),
+}
+
+# A link, a #tag or @mention, a word with inner apostrophes or hyphens, or one sign (an emoji, say).
+_WORD = r"https?://\S+|[#@]?\w+(?:['’\-]\w+)*|[^\w\s]"
+
+
+def build_word_tokenizer(
+    texts: Iterable[str], vocab_size: int = 10_000, segmenter: str | None = None
+) -> PreTrainedTokenizerFast:
+    """A word-level, lower-casing fast tokenizer of the most frequent words; index 0 pads, 1 is the unknown word.
+
+    Args:
+        texts: the texts of the training split, and of no other.
+        vocab_size: words kept, the two special ones included (MultiSentiNet keeps 10,000).
+        segmenter: a key of `SEGMENTERS`, as the processor will use.
+    """
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
+    tokenizer.train_from_iterator((_prepare_text(text, segmenter) for text in texts), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def _prepare_text(text: str | None, segmenter: str | None) -> str:
+    # Half a surrogate pair, as broken JSON has it, cannot be encoded: it becomes the replacement sign.
+    text = (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(SEGMENTERS[segmenter](text)) if segmenter else text
+
+
+class MultimodalProcessor(ProcessorMixin):
+    """Turns posts into the batch that every architecture reads.
+
+    Args:
+        image_processor: any of transformers' image processors; the default resizes the whole picture.
+        tokenizer: any fast tokenizer.
+        max_length: tokens of a text that are kept.
+        max_aspect_length: tokens of an aspect that are kept.
+        max_images: images of a post that are kept, from the first on.
+        segmenter: how texts are cut into words before the tokenizer sees them: None (the text is left as it is) or a
+            key of `SEGMENTERS`, for Chinese `"rjieba"`.
+    """
+
+    _auto_class = "AutoProcessor"
+
+    def __init__(
+        self,
+        image_processor,
+        tokenizer,
+        max_length: int = 50,
+        max_aspect_length: int = 4,
+        max_images: int = 1,
+        segmenter: str | None = None,
+    ):
+        if segmenter is not None and segmenter not in SEGMENTERS:
+            raise ValueError(f"segmenter={segmenter!r} is unknown: choose from {', '.join(SEGMENTERS)}, or add yours.")
+        self.max_length = max_length
+        self.max_aspect_length = max_aspect_length
+        self.max_images = max_images
+        self.segmenter = segmenter
+        super().__init__(image_processor, tokenizer)
+
+    @classmethod
+    def from_backbones(
+        cls,
+        text: str | Path,
+        image: str | Path,
+        texts: Iterable[str] = (),
+        vocab_size: int = 10_000,
+        segmenter: str | None = None,
+        **kwargs,
+    ) -> "MultimodalProcessor":
+        """The processor that suits two encoders, named as in the model's `from_backbones`.
+
+        Args:
+            texts: the training texts, of which `"word_vectors"` takes its words.
+            vocab_size: how many words it keeps.
+            kwargs: `max_length` and the like.
+        """
+        if text == "word_vectors":
+            tokenizer = build_word_tokenizer(texts, vocab_size, segmenter)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(text)
+        return cls(_image_processor(image), tokenizer, segmenter=segmenter, **kwargs)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the `pixel_values`, in pixels."""
+        processor = self.image_processor
+        size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+        return size["height"], size["width"]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        text, aspect = ["input_ids", "attention_mask"], ["aspect_input_ids", "aspect_attention_mask"]
+        return [*text, *aspect, "pixel_values", "image_mask"]
+
+    def __call__(
+        self,
+        text: str | list[str | None] | None = None,
+        images: Any = None,
+        aspect: str | list[str | None] | None = None,
+        return_tensors: str = "pt",
+        on_bad_image: str = "error",
+    ) -> BatchFeature:
+        """Make a batch of B posts; one post makes a batch of one.
+
+        Args:
+            text: a text, or a list of B; None or `""` where a post has none.
+            images: for one post an image, a list of images or None; for B posts a list of B of these. An image is
+                anything that `load_image` reads. None or `[]` where a post has none.
+            aspect: a target or aspect, or a list of B, for aspect-level models.
+            return_tensors: `"pt"`, the only kind.
+            on_bad_image: what to do with an image that cannot be decoded: `"error"`, or `"missing"` to warn, naming
+                it, and go on as if it were not there. (Leaving out the post is for the data set to do, see
+                `dataset_scripts.screen_images`.)
+
+        Returns:
+            input_ids, attention_mask (B, L); aspect_input_ids, aspect_attention_mask (B, N) where aspect is given;
+            pixel_values (B, K, 3, H, W), image_mask (B, K) bool.
+
+        Raises:
+            BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
+            ValueError: lists of different length, or no part given at all.
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"return_tensors={return_tensors!r}: only 'pt' is made here.")
+        texts, images, aspects = self._as_lists(text, images, aspect)
+        batch = self._encode_text(texts, self.max_length)
+        if aspects is not None:
+            encoded = self._encode_text(aspects, self.max_aspect_length)
+            batch |= {f"aspect_{key}": value for key, value in encoded.items()}
+        batch |= self._encode_images(images, on_bad_image)
+        return BatchFeature(batch)
+
+    def _as_lists(self, text, images, aspect) -> tuple[list, list[list], list | None]:
+        """Every part as a list of one entry a post, each post's images as a list."""
+        several = isinstance(text, list | tuple) or isinstance(aspect, list | tuple)
+        if not several and isinstance(images, list | tuple) and text is None:
+            several = any(entry is None or isinstance(entry, list | tuple) for entry in images)
+        if not several:
+            text, images, aspect = [text], [images], None if aspect is None else [aspect]
+        parts = {"text": text, "images": images, "aspect": aspect}
+        lengths = {name: len(part) for name, part in parts.items() if part is not None}
+        if not lengths:
+            raise ValueError("Give text, images or both.")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Lists of different length: {lengths}. Give one entry a post, None where it has none.")
+        count = next(iter(lengths.values()))
+        texts = [None] * count if text is None else list(text)
+        posts = [None] * count if images is None else list(images)
+        nested = [list(post) if isinstance(post, list | tuple) else [] if post is None else [post] for post in posts]
+        return texts, nested, aspect
+
+    def _encode_text(self, texts: list[str | None], max_length: int) -> dict[str, torch.Tensor]:
+        texts = [_prepare_text(text, self.segmenter) for text in texts]
+        blank = [not text.strip() for text in texts]
+        # A blank text is read as one unknown word, so that a row is never empty, and then masked.
+        filled = [self.tokenizer.unk_token if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]
+        encoded = self.tokenizer(filled, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        attention_mask = encoded["attention_mask"]
+        attention_mask[torch.tensor(blank)] = 0
+        return {"input_ids": encoded["input_ids"], "attention_mask": attention_mask}
+
+    def _encode_images(self, posts: list[list], on_bad_image: str) -> dict[str, torch.Tensor]:
+        if on_bad_image not in ("error", "missing"):
+            raise ValueError(f"on_bad_image={on_bad_image!r}: a processor knows 'error' and 'missing'.")
+        decoded: list[list[Image.Image]] = []
+        for post in posts:
+            if len(post) > self.max_images:
+                logger.warning_once(f"A post has {len(post)} images: the first {self.max_images} are kept.")
+            kept = []
+            for source in post[: self.max_images]:
+                try:
+                    kept.append(load_image(source))
+                except BadImageError as error:
+                    if on_bad_image == "error":
+                        raise
+                    logger.warning(f"Taken as missing: {error}")
+            decoded.append(kept)
+        slots = max(1, *(len(images) for images in decoded))  # K
+        pixel_values = torch.zeros(len(posts), slots, 3, *self.image_size)  # (B, K, 3, H, W)
+        image_mask = torch.zeros(len(posts), slots, dtype=torch.bool)  # (B, K)
+        for row, images in enumerate(decoded):
+            if images:
+                # As arrays with a stated layout: of a picture one pixel wide the layout cannot be told.
+                arrays = [np.array(image) for image in images]
+                pixels = self.image_processor(arrays, input_data_format="channels_last", return_tensors="pt")
+                pixel_values[row, : len(images)] = pixels["pixel_values"]
+                image_mask[row, : len(images)] = True
+        return {"pixel_values": pixel_values, "image_mask": image_mask}
+
+
+def _image_processor(image: str | Path):
+    """The image processor of an encoder. All but transformers' own backbones get one that resizes the whole picture,
+    since a crop would lose regions that a post's sentiment may hang on."""
+    if image == "small_cnn":
+        return ViTImageProcessor(size={"height": 64, "width": 64})
+    config = AutoConfig.from_pretrained(image)
+    if config.model_type != "timm_wrapper":
+        return AutoImageProcessor.from_pretrained(image)
+    pretrained = getattr(config, "pretrained_cfg", {})
+    _, height, width = pretrained.get("input_size", (3, 224, 224))
+    resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    return ViTImageProcessor(
+        size={"height": height, "width": width},
+        resample=resample[pretrained.get("interpolation", "bicubic")],
+        image_mean=list(pretrained.get("mean", IMAGENET_MEAN)),
+        image_std=list(pretrained.get("std", IMAGENET_STD)),
+    )

@@ -1,0 +1,69 @@
+"""On a real copy of MVSA-Single, where there is one: its training and validation posts."""
+
+import time
+from collections import Counter
+
+import pytest
+from datasets import load_dataset
+
+from dataset_scripts.corpus import missing_report
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def loaded(mvsa_single, cache_dir):
+    return load_dataset("mvsa_single", data_dir=str(mvsa_single), cache_dir=cache_dir)
+
+
+def test_sizes_and_labels(loaded, clmlf):
+    assert loaded.num_rows == {"train": 3611, "validation": 450}
+    assert missing_report(loaded) == {"test": clmlf["test"]}
+    # of all 2,683 / 470 / 1,358 posts, 268 / 47 / 135 are in the test split (published sizes)
+    labels = Counter(loaded["train"]["label"]) + Counter(loaded["validation"]["label"])
+    assert labels == {2: 2683 - 268, 1: 470 - 47, 0: 1358 - 135}
+
+
+def test_texts(loaded, mvsa_single):
+    raw = {path.stem: path.read_bytes() for path in mvsa_single.glob("data/*.txt")}
+    assert len(raw) == 4061
+    not_utf8 = {post_id for post_id, text in raw.items() if not _decodes(text, "utf-8")}
+    assert len(not_utf8) == 947
+    assert all(_decodes(raw[post_id], "gb18030") for post_id in not_utf8)
+    texts = {i: text for rows in loaded.values() for i, text in zip(rows["id"], rows["text"], strict=True)}
+    assert all(texts.values())
+    assert texts["1000"].endswith("back in 2011. Can't …")
+    assert texts["1013"].startswith("“@Dreenayz: ")
+    assert not any("¡" in text for text in texts.values())  # what Latin-1 would make of these dots and quotes
+
+
+def _decodes(text, encoding):
+    try:
+        text.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_opened_again_at_once(loaded, mvsa_single, cache_dir):
+    start = time.perf_counter()
+    again = load_dataset("mvsa_single", data_dir=str(mvsa_single), cache_dir=cache_dir)
+    assert time.perf_counter() - start < 1
+    assert again["train"][0]["text"] == loaded["train"][0]["text"]
+
+
+def test_random_config(loaded, mvsa_single, cache_dir):
+    rows = load_dataset("mvsa_single", "random", data_dir=str(mvsa_single), cache_dir=cache_dir)
+    assert set(rows) == {"train", "validation", "test"}
+    assert sum(rows.num_rows.values()) == 4061
+    assert sum(len(ids) for ids in missing_report(rows).values()) == 450
+
+
+@pytest.mark.slow
+def test_every_image_is_decoded(loaded):
+    for rows in loaded.values():
+        for images in rows.select_columns("images"):
+            assert 0 < min(images["images"][0].size) <= 256

@@ -1,0 +1,243 @@
+import hashlib
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from fractions import Fraction
+from pathlib import Path
+
+import datasets
+import numpy as np
+import PIL.Image
+import pytest
+from datasets import Image, List, load_dataset
+
+import dataset_scripts
+from dataset_scripts import corpus
+from dataset_scripts.corpus import features, missing_report, read_splits
+from dataset_scripts.sample_posts import sample_posts
+from dataset_scripts.sample_posts.drawing import COLUMNS, FACES, SHIRTS
+from dataset_scripts.sample_posts.posts import split_ids
+
+SPLITS = Path(sample_posts.__file__).parent / "splits"
+NAMES = ["negative", "neutral", "positive"]
+KINDS = ["text", "image", "both"]
+# Of the texts and pixels of the validation split: changes only when the corpus is changed on purpose.
+FINGERPRINT = "6a9a8097163a731a40f8e5738429b37bf62e33605b3727b3019c879054e6c94b"
+
+
+def undecoded(dataset):
+    return list(dataset.cast_column("images", List(Image(decode=False))))
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    return load_dataset("sample_posts", cache_dir=str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def rows(built):
+    """{split: rows}, with their one image as PNG bytes under "png"."""
+    rows = {split: undecoded(part) for split, part in built.items()}
+    for row in itertools.chain(*rows.values()):
+        row["png"] = row["images"][0]["bytes"]
+    return rows
+
+
+@pytest.fixture(scope="session")
+def cells(rows):
+    """{cell: [(split, row)]}"""
+    cells = defaultdict(list)
+    for split, part in rows.items():
+        for row in part:
+            cells[row["id"].rpartition("-")[0]].append((split, row))
+    return cells
+
+
+def pixels(png):
+    picture = PIL.Image.open(io.BytesIO(png))
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (128, 128))
+    return np.asarray(picture)
+
+
+def fingerprint(rows):
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(f"{row['id']} {row['text']} {row['aspect']} {row['label']}\n".encode())
+        digest.update(pixels(row["png"]).tobytes())
+    return digest.hexdigest()
+
+
+def test_columns_and_sizes(built):
+    assert built.num_rows == {"train": 1080, "validation": 270, "test": 270}
+    assert built["train"].features == features(decided_by=datasets.ClassLabel(names=KINDS))
+    assert missing_report(built) == {}
+    assert built["train"][0]["images"][0].size == (128, 128)
+
+
+def test_as_many_posts_of_each_kind_and_label(rows):
+    for split, each in {"train": 120, "validation": 30, "test": 30}.items():
+        counts = Counter((row["decided_by"], row["label"]) for row in rows[split])
+        assert counts == dict.fromkeys(itertools.product(range(3), range(3)), each)
+
+
+def test_split_files_are_the_generated_ones(rows):
+    assert read_splits(SPLITS) == split_ids()
+    assert {split: [row["id"] for row in part] for split, part in rows.items()} == split_ids()
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("part", ["text", "png"])
+def test_one_part_tells_five_ninths_at_most(rows, split, part):
+    labels = defaultdict(Counter)
+    for row in rows[split]:
+        labels[row[part]][row["label"]] += 1
+    best = sum(max(counts.values()) for counts in labels.values())  # the best lookup table there can be
+    assert Fraction(best, len(rows[split])) == Fraction(5, 9)
+
+
+def test_cells_share_nothing(cells):
+    for part in ("text", "png"):
+        owner = {}
+        for cell, posts in cells.items():
+            for _, row in posts:
+                assert owner.setdefault(row[part], cell) == cell
+    for posts in cells.values():
+        assert len({split for split, _ in posts}) == 1
+        assert len({row["aspect"] for _, row in posts}) == 1  # hence never decisive
+
+
+def test_cells_of_text_and_image(cells):
+    for kind, constant, varied in (("text", "png", "text"), ("image", "text", "png")):
+        some = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith(kind)]
+        assert len(some) == 180
+        for posts in some:
+            assert sorted(row["label"] for row in posts) == [0, 1, 2]
+            assert len({row[constant] for row in posts}) == 1
+            assert len({row[varied] for row in posts}) == 3
+
+
+def shirt_in(text):
+    (shirt,) = re.findall("red|green|blue", text)
+    return shirt
+
+
+def test_cells_of_both_are_latin_squares(cells):
+    squares = set()
+    some = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith("both")]
+    assert len(some) == 60
+    for posts in some:
+        moods = {(shirt_in(row["text"]), row["png"]): row["label"] for row in posts}
+        pictures = list(dict.fromkeys(row["png"] for row in posts))
+        assert len(moods) == 9
+        square = [[moods[shirt, picture] for shirt in SHIRTS] for picture in pictures]
+        assert all(sorted(line) == [0, 1, 2] for line in [*square, *zip(*square, strict=True)])
+        squares.add(str(square))
+    assert len(squares) == 12  # all that there are
+
+
+def test_labels_of_the_parts(rows):
+    for row in itertools.chain(*rows.values()):
+        kind = KINDS[row["decided_by"]]
+        assert row["id"].startswith(kind)
+        assert row["text_label"] == (row["label"] if kind == "text" else 1)
+        assert row["image_label"] == (row["label"] if kind == "image" else 1)
+
+
+def test_words(rows):
+    def words(split):
+        return {word for row in rows[split] for word in re.findall(r"\w+", row["text"].lower())}
+
+    assert words("validation") | words("test") <= words("train")
+    assert len(words("train")) <= 150
+    assert all(row["aspect"] in re.findall(r"\w+", row["text"]) for row in rows["train"])
+
+
+def people_in(png):
+    """{shirt: mood} as the picture shows it, by the colours that prevail in two parts of each column."""
+    shown = {}
+    for column in COLUMNS:
+        part = pixels(png)[:, column].astype(float)
+
+        def nearest(region, colours):
+            palette = np.array(list(colours.values()), dtype=float)
+            palette /= np.linalg.norm(palette, axis=1, keepdims=True)
+            hues = region.reshape(-1, 3) / np.linalg.norm(region.reshape(-1, 3), axis=1, keepdims=True)
+            return list(colours)[np.bincount((hues @ palette.T).argmax(1), minlength=3).argmax()]
+
+        shown[nearest(part[110:, 14:28], SHIRTS)] = nearest(part[46:58, 14:28], FACES)
+    return shown
+
+
+def test_pictures_show_what_the_labels_say(rows):
+    sides = Counter()
+    for row in rows["validation"]:
+        kind, label = KINDS[row["decided_by"]], NAMES[row["label"]]
+        if kind == "image":
+            assert people_in(row["png"]) == dict.fromkeys(SHIRTS, label)
+        elif kind == "both":
+            shown = people_in(row["png"])
+            assert sorted(shown.values()) == NAMES
+            assert shown[shirt_in(row["text"])] == label
+            sides["".join(shown)] += 1
+    assert len(sides) == 6  # the shirts stand in every order
+
+
+def test_generated_alike_everywhere(rows):
+    assert fingerprint(rows["validation"]) == FINGERPRINT
+
+
+def test_generated_alike_in_another_process(rows):
+    command = """
+from dataset_scripts.sample_posts.posts import make_post, split_ids
+import hashlib
+rows = [make_post(post_id) for post_id in split_ids()["test"]]
+print(hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdigest())
+"""
+    root = str(Path(dataset_scripts.__file__).parents[1])
+    output = subprocess.run(
+        [sys.executable, "-c", command],
+        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": root},
+        capture_output=True,
+        check=True,
+    )
+    here = [
+        [row["id"], row["text"], [row["png"]], row["aspect"]]
+        + [NAMES[row[name]] for name in ("label", "text_label", "image_label")]
+        + [KINDS[row["decided_by"]]]
+        for row in rows["test"]
+    ]
+    assert output.stdout.decode().strip() == hashlib.sha256(repr(here).encode()).hexdigest()
+
+
+def test_streaming(built, rows):
+    streamed = load_dataset("sample_posts", split="validation", streaming=True)
+    assert streamed.num_shards == 2
+    assert undecoded(streamed) == undecoded(built["validation"])
+
+
+def test_num_proc(tmp_path, built, monkeypatch):
+    few = {split: ids[:27] for split, ids in split_ids().items()}
+    monkeypatch.setattr(sample_posts, "read_splits", lambda folder: few)
+    monkeypatch.setattr(corpus, "CHUNK", 10)
+    loaded = load_dataset("sample_posts", cache_dir=str(tmp_path / "cache"), num_proc=2)
+    for split, part in loaded.items():
+        assert len(part.cache_files) == 2  # built by two processes
+        assert undecoded(part) == undecoded(built[split].select(range(27)))
+
+
+def test_working_directory_does_not_matter(built, tmp_path, monkeypatch):
+    (tmp_path / "sample_posts").mkdir()
+    (tmp_path / "sample_posts" / "train.csv").write_text("a,b\n1,2\n")
+    for row in built["test"].select(range(3)):
+        row["images"][0].save(tmp_path / f"{row['id']}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.load, "get_data_patterns", None)  # would list the working directory
+    first = next(iter(load_dataset("sample_posts", split="test", streaming=True)))
+    assert first == built["test"][0]
+    cache = Path(built["test"].cache_files[0]["filename"]).parent
+    builder = datasets.load_dataset_builder("sample_posts", cache_dir=str(cache.parents[3]))
+    assert Path(builder.cache_dir) == cache

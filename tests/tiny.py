@@ -1,0 +1,71 @@
+"""Tiny backbones, models and posts: real classes with small sizes and random weights."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    TimmWrapperConfig,
+    TimmWrapperModel,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
+
+from modeling import ARCHITECTURES
+
+WORDS = "the a day was good bad plain coffee cafe red green blue shirt me is in at and not so".split()  # noqa: SIM905
+
+# Which encoders each architecture is checked with: this project's own, and backbones of transformers and timm.
+ENCODERS = {
+    "own": ("word_vectors", "small_cnn"),
+    "transformers": ("bert", "vit"),
+    "timm": ("bert", "resnet"),
+}
+
+
+def make_backbones(folder: Path) -> dict[str, str]:
+    torch.manual_seed(0)
+    bert, vit, resnet = folder / "bert", folder / "vit", folder / "resnet"
+    bert.mkdir()
+    (bert / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    tokenizer = BertTokenizer(vocab=str(bert / "vocab.txt"))
+    tokenizer.save_pretrained(bert)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)).save_pretrained(bert)
+    ViTModel(ViTConfig(image_size=32, patch_size=16, **sizes)).save_pretrained(vit)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(vit)
+    pretrained_cfg = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    config = TimmWrapperConfig(architecture="test_resnet", pretrained_cfg=pretrained_cfg, num_labels=1)
+    TimmWrapperModel(config).save_pretrained(resnet)
+    return {"bert": str(bert), "vit": str(vit), "resnet": str(resnet)}
+
+
+def build(architecture: str, encoders: str, backbones: dict[str, str], **config):
+    """A processor for up to three images and a classifier in eval mode, the same at every call."""
+    row = ARCHITECTURES[architecture]
+    text, image = (backbones.get(name, name) for name in ENCODERS[encoders])
+    processor = row.processor.from_backbones(text, image, [" ".join(WORDS)], max_images=3)
+    torch.manual_seed(0)
+    if encoders == "own":
+        config = {"text_hidden_size": 12, **config}
+    model = row.classifier.from_backbones(text, image, processor.tokenizer, processor.image_size, **config)
+    return processor, model.eval()
+
+
+def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def posts(count: int = 6) -> dict[str, list]:
+    """Posts of every kind: texts of several lengths or none, no image to three, with and without an aspect."""
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size)) for size in rng.integers(1, 12, count)]
+    images = [[picture(10 * post + slot) for slot in range(post % 4)] for post in range(count)]
+    aspects = ["coffee", None] * (count // 2) + ["cafe"] * (count % 2)
+    texts[1], texts[3], images[2] = None, "", images[2][:1]
+    return {"text": texts, "images": images, "aspect": aspects}

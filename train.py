@@ -1,0 +1,258 @@
+"""Train a model on a corpus and score it.
+
+    accelerate launch train.py [--config configs/<corpus>/<model>.yaml] [--key value ...]
+
+Without arguments, the default model is trained on the embedded `sample_posts`.
+"""
+
+import json
+import logging
+import shlex
+import sys
+import time
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import DatasetDict, load_dataset
+from torch.nn.utils.rnn import pad_sequence
+from tqdm.auto import tqdm
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, set_seed
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
+from dataset_scripts import CORPORA
+from dataset_scripts.corpus import missing_report
+from dataset_scripts.screening import screen_images
+from metrics.sentiment.sentiment import Sentiment
+from modeling import ARCHITECTURES, MultimodalPreTrainedModel, MultimodalProcessor
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers")
+
+
+class PostCollator:
+    """Posts of a corpus to a batch of the contract's keys."""
+
+    def __init__(self, processor: MultimodalProcessor, modalities: str = "both"):
+        self.processor = processor
+        self.modalities = modalities
+
+    def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
+        aspects = [post["aspect"] for post in posts]
+        batch = self.processor(
+            text=[None if self.modalities == "image" else post["text"] for post in posts],
+            images=[[] if self.modalities == "text" else post["images"] for post in posts],
+            aspect=aspects if any(aspects) else None,
+        )
+        for name in ("label", "text_label", "image_label"):
+            values = [post[name] for post in posts]
+            if None not in values:
+                batch["labels" if name == "label" else f"{name}s"] = torch.tensor(values)
+        return dict(batch)
+
+
+def load_corpus(args: DataArguments) -> tuple[DatasetDict, dict]:
+    """The corpus with its undecodable images dealt with, and the report of what is missing or was left out.
+
+    Raises:
+        ValueError: no such corpus, or one without a training or validation split.
+        BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
+    """
+    if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
+        raise ValueError(f"dataset '{args.dataset}' is none of {', '.join(CORPORA)}, no folder and no Hub id.")
+    corpus = load_dataset(args.dataset, args.dataset_config, data_dir=args.data_dir)
+    for split in ("train", "validation"):
+        if split not in corpus:
+            raise ValueError(
+                f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}: nothing to train on."
+            )
+    corpus, bad_images = screen_images(corpus, args.on_bad_image)
+    return corpus, {"missing_posts": missing_report(corpus), "bad_images": bad_images}
+
+
+def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
+    """The processor and the new model that the arguments describe.
+
+    Args:
+        texts: of the training split, for the vocabulary of word vectors.
+        id2label: the corpus's classes.
+    """
+    row = ARCHITECTURES[args.architecture]
+    processor = row.processor.from_backbones(
+        args.text_encoder, args.image_encoder, texts, **parse_kwargs(args.processor_kwargs)
+    )
+    model = row.classifier.from_backbones(
+        args.text_encoder,
+        args.image_encoder,
+        processor.tokenizer,
+        processor.image_size,
+        word_vectors=args.word_vectors,
+        id2label=id2label,
+        **parse_kwargs(args.model_kwargs),
+    )
+    return processor, model
+
+
+class FeatureCollator:
+    """Posts as `encode_features` gives them to a batch, padded to the longest text and the most images."""
+
+    def __call__(self, posts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        batch = {}
+        for name, value in posts[0].items():
+            values = [post[name] for post in posts]
+            batch[name] = pad_sequence(values, batch_first=True) if value.ndim else torch.stack(values)
+        return batch
+
+
+def encode_features(
+    model: MultimodalPreTrainedModel, posts, collator: PostCollator, args: RunArguments
+) -> list[dict[str, torch.Tensor]]:
+    """Run the frozen encoders once over a split: a list of posts with text_features and image_features.
+
+    Raises:
+        ValueError: an encoder is trained, so that its output will not stay the same.
+    """
+    if len(model.frozen_encoders()) < 2:
+        raise ValueError("cache_features needs both encoders frozen: model_kwargs freeze_text=true freeze_image=true.")
+    model.to(args.device).eval()
+    loader = torch.utils.data.DataLoader(
+        posts, args.per_device_eval_batch_size, collate_fn=collator, num_workers=args.dataloader_num_workers
+    )
+    rows = []
+    for batch in tqdm(loader, desc="encoding", disable=not args.should_log):
+        batch = {name: value.to(args.device) for name, value in batch.items()}
+        with torch.no_grad():
+            tokens, text_mask = model.encode_text(batch.pop("input_ids"), batch.pop("attention_mask"), None)
+            regions, image_mask = model.encode_images(batch.pop("pixel_values"), batch.pop("image_mask"), None)
+        batch |= {"text_features": tokens, "attention_mask": text_mask.long()}  # (B, L, D), (B, L)
+        batch |= {"image_features": regions, "image_mask": image_mask}  # (B, K, R, D), (B, K)
+        kept = {"text": text_mask.sum(1).clamp(min=1), "image": image_mask.sum(1).clamp(min=1)}
+        for row in range(len(tokens)):
+            features = {name: value[row] for name, value in batch.items()}
+            for modality, names in {
+                "text": ("text_features", "attention_mask"),
+                "image": ("image_features", "image_mask"),
+            }.items():
+                for name in names:  # without the padding of this batch
+                    features[name] = features[name][: kept[modality][row]]
+            rows.append({name: value.cpu().clone() for name, value in features.items()})
+    return rows
+
+
+def score(predictions: np.ndarray, references: list[int], label_names: list[str]) -> dict:
+    # keep_in_memory: by default evaluate writes a file that the processes of one run would share.
+    return Sentiment(keep_in_memory=True).compute(
+        predictions=predictions, references=references, label_names=label_names
+    )
+
+
+def write_predictions(path: Path, ids: list[str], references: list[int], logits: np.ndarray, names: list[str]) -> None:
+    """One JSON line a post: id, label, prediction, and the probability of every class."""
+    probabilities = torch.from_numpy(logits).float().softmax(-1).tolist()
+    with path.open("w", encoding="utf-8") as lines:
+        for post_id, reference, row in zip(ids, references, probabilities, strict=True):
+            scores = {name: round(value, 6) for name, value in zip(names, row, strict=True)}
+            line = {
+                "id": post_id,
+                "label": names[reference],
+                "prediction": max(scores, key=scores.get),
+                "scores": scores,
+            }
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def majority_score(train_labels: list[int], references: list[int], label_names: list[str]) -> dict:
+    """What one gets for always naming the most frequent class of the training split."""
+    most_frequent = Counter(train_labels).most_common(1)[0][0]
+    return score(np.full(len(references), most_frequent), references, label_names)
+
+
+def main() -> None:
+    started = time.time()
+    model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("modeling").setLevel(logging.INFO)
+    output_dir = Path(run_args.output_dir)
+    if (output_dir / SAFE_WEIGHTS_NAME).exists() and not run_args.overwrite:
+        sys.exit(f"{output_dir} holds a trained model: give another --output_dir, or --overwrite to replace it.")
+
+    with run_args.main_process_first(desc="loading the corpus"):
+        corpus, report = load_corpus(data_args)
+    label_names = corpus["train"].features["label"].names
+    labels = {split: list(posts["label"]) for split, posts in corpus.items()}
+
+    set_seed(run_args.seed)
+    processor, model = build(model_args, corpus["train"]["text"], dict(enumerate(label_names)))
+    collator = PostCollator(processor, data_args.modalities)
+    posts = corpus
+    if data_args.cache_features:
+        posts = {split: encode_features(model, corpus[split], collator, run_args) for split in corpus}
+        collator = FeatureCollator()
+
+    def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
+        scores = score(evaluation.predictions.argmax(-1), evaluation.label_ids, label_names)
+        return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+    patience = run_args.early_stopping_patience
+    trainer = Trainer(
+        model=model,
+        args=run_args,
+        data_collator=collator,
+        train_dataset=posts["train"],
+        eval_dataset=posts["validation"],
+        processing_class=processor,
+        compute_metrics=compute_metrics,
+        callbacks=[EarlyStoppingCallback(patience)] if patience is not None else [],
+    )
+    trainer.train()
+    trainer.save_model()
+
+    scores, majority = {}, {}
+    for split in ("validation", "test"):
+        if split in posts:
+            logits = trainer.predict(posts[split]).predictions
+            scores[split] = score(logits.argmax(-1), labels[split], label_names)
+            majority[split] = majority_score(labels["train"], labels[split], label_names)
+            if trainer.is_world_process_zero():
+                path = output_dir / f"predictions_{split}.jsonl"
+                write_predictions(path, corpus[split]["id"], labels[split], logits, label_names)
+    if trainer.is_world_process_zero():
+        run = {
+            "command": shlex.join(["train.py", *sys.argv[1:]]),
+            "seed": run_args.seed,
+            "processes": run_args.world_size,
+            "posts": {split: len(rows) for split, rows in corpus.items()},
+            **report,
+            "best_epoch": trainer.state.best_global_step * trainer.state.num_train_epochs / trainer.state.max_steps,
+            "scores": scores,
+            "majority": majority,
+            "seconds": round(time.time() - started),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        (output_dir / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        print_report(run, label_names, output_dir)
+
+
+def print_report(run: dict, label_names: list[str], output_dir: Path) -> None:
+    """What was left out, and the scores beside the majority class."""
+    for split, ids in run["missing_posts"].items():
+        print(f"{split}: {len(ids)} posts are not in the release at hand (listed in run.json)")
+    for split, reasons in run["bad_images"].items():
+        print(f"{split}: {len(reasons)} images could not be decoded: " + "; ".join(reasons[:10]))
+    print(f"\n{'':24}{'accuracy':>10}{'macro-F1':>10}{'weighted-F1':>13}")
+    for split, scores in run["scores"].items():
+        for name, row in ((split, scores), ("  majority class", run["majority"][split])):
+            print(f"{name:24}{row['accuracy']:>10.2%}{row['macro_f1']:>10.2%}{row['weighted_f1']:>13.2%}")
+    for split, scores in run["scores"].items():
+        width = max(len(name) for name in label_names) + 2
+        print(f"\n{split}: rows are true classes, columns predicted ones")
+        print(" " * width + "".join(f"{name:>{width}}" for name in label_names))
+        for name, row in zip(label_names, scores["confusion_matrix"], strict=True):
+            print(f"{name:{width}}" + "".join(f"{count:>{width}}" for count in row))
+    print(f"\nModel, processor, predictions and run.json are in {output_dir}")
+
+
+if __name__ == "__main__":
+    main()
