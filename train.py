@@ -20,6 +20,7 @@ from datasets import DatasetDict, load_dataset
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, set_seed
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
@@ -208,6 +209,8 @@ def main() -> None:
     )
     trainer.train()
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        (output_dir / TRAINING_ARGS_NAME).unlink()  # a pickle; run.json says the same
 
     scores, majority = {}, {}
     for split in ("validation", "test"):

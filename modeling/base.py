@@ -262,7 +262,9 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
         elif isinstance(module, WordVectors):
-            init.normal_(module.weight, std=0.1)
+            # The spread of GloVe's vectors. At a tenth of it, attention guided by the text learns much later: the
+            # guide is drowned by the memory (sample_posts, posts decided by both: 34 % against 100 % after 10 epochs).
+            init.normal_(module.weight, std=0.4)
             if module.padding_idx is not None:
                 init.zeros_(module.weight[module.padding_idx])
         else:

@@ -48,7 +48,7 @@ class SmallCNNConfig(PreTrainedConfig):
     model_type = "small_cnn"
 
     image_size: int = 64
-    channels: list[int] | tuple[int, ...] = (32, 64, 128, 128)
+    channels: list[int] | tuple[int, ...] = (16, 32, 64, 128)
 
     @property
     def hidden_size(self) -> int:

@@ -22,9 +22,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+from .encoders import SmallCNNConfig
 
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+logger = logging.get_logger(__name__)
 
 
 class BadImageError(ValueError):
@@ -173,6 +173,7 @@ class MultimodalProcessor(ProcessorMixin):
         texts: Iterable[str] = (),
         vocab_size: int = 10_000,
         segmenter: str | None = None,
+        image_size: int | None = None,
         **kwargs,
     ) -> "MultimodalProcessor":
         """The processor that suits two encoders, named as in the model's `from_backbones`.
@@ -180,13 +181,14 @@ class MultimodalProcessor(ProcessorMixin):
         Args:
             texts: the training texts, of which `"word_vectors"` takes its words.
             vocab_size: how many words it keeps.
+            image_size: height and width of the pictures in pixels, for `"small_cnn"` and timm; theirs by default.
             kwargs: `max_length` and the like.
         """
         if text == "word_vectors":
             tokenizer = build_word_tokenizer(texts, vocab_size, segmenter)
         else:
             tokenizer = AutoTokenizer.from_pretrained(text)
-        return cls(_image_processor(image), tokenizer, segmenter=segmenter, **kwargs)
+        return cls(_image_processor(image, image_size), tokenizer, segmenter=segmenter, **kwargs)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -296,20 +298,23 @@ class MultimodalProcessor(ProcessorMixin):
         return {"pixel_values": pixel_values, "image_mask": image_mask}
 
 
-def _image_processor(image: str | Path):
+def _image_processor(image: str | Path, image_size: int | None):
     """The image processor of an encoder. All but transformers' own backbones get one that resizes the whole picture,
     since a crop would lose regions that a post's sentiment may hang on."""
     if image == "small_cnn":
-        return ViTImageProcessor(size={"height": 64, "width": 64})
+        size = image_size or SmallCNNConfig.image_size
+        return ViTImageProcessor(size={"height": size, "width": size})
     config = AutoConfig.from_pretrained(image)
     if config.model_type != "timm_wrapper":
+        if image_size is not None:
+            raise ValueError(f"image_size={image_size}: {image} comes with an image processor that knows its size.")
         return AutoImageProcessor.from_pretrained(image)
-    pretrained = getattr(config, "pretrained_cfg", {})
-    _, height, width = pretrained.get("input_size", (3, 224, 224))
+    pretrained = config.pretrained_cfg
+    _, height, width = pretrained["input_size"]
     resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     return ViTImageProcessor(
-        size={"height": height, "width": width},
-        resample=resample[pretrained.get("interpolation", "bicubic")],
-        image_mean=list(pretrained.get("mean", IMAGENET_MEAN)),
-        image_std=list(pretrained.get("std", IMAGENET_STD)),
+        size={"height": image_size or height, "width": image_size or width},
+        resample=resample[pretrained["interpolation"]],
+        image_mean=list(pretrained["mean"]),
+        image_std=list(pretrained["std"]),
     )

@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+# One thread: the models are tiny, and threads of several test processes would wait for each other.
 _CACHE = tempfile.mkdtemp(prefix="mmsent-tests-")
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HOME=_CACHE, HF_DATASETS_CACHE=f"{_CACHE}/datasets", TOKENIZERS_PARALLELISM="0"
