@@ -21,7 +21,16 @@ from modeling import ARCHITECTURES, BadImageError
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted(ROOT.glob("configs/*/*.yaml"))
-ONE_EPOCH = "--num_train_epochs 1 --per_device_train_batch_size 128 --report_to none --disable_tqdm true".split()
+ONE_EPOCH = [
+    "--num_train_epochs",
+    "1",
+    "--per_device_train_batch_size",
+    "128",
+    "--report_to",
+    "none",
+    "--disable_tqdm",
+    "true",
+]
 
 
 def parse(*argv: str):
