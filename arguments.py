@@ -64,7 +64,7 @@ class DataArguments:
 class RunArguments(TrainingArguments):
     """transformers' TrainingArguments, with defaults that suit these models."""
 
-    output_dir: str | None = field(default=None, metadata={"help": "Default: runs/<dataset>-<architecture>."})
+    output_dir: str | None = field(default="", metadata={"help": "Where; else runs/<dataset>-<architecture>."})
     overwrite: bool = field(default=False, metadata={"help": "Replace the trained model that output_dir holds."})
     num_train_epochs: float = 12
     per_device_train_batch_size: int = 32
@@ -106,7 +106,7 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
     )
     if unknown:
         parser.error(_unknown(unknown[0].removeprefix("--"), parser))
-    run_args.output_dir = run_args.output_dir or f"runs/{data_args.dataset}-{model_args.architecture}"
+    run_args.output_dir = run_args.output_dir or f"runs/{Path(data_args.dataset).name}-{model_args.architecture}"
     return model_args, data_args, run_args
 
 

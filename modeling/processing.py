@@ -119,12 +119,18 @@ def build_word_tokenizer(
         vocab_size: words kept, the two special ones included (MultiSentiNet keeps 10,000).
         segmenter: a key of `SEGMENTERS`, as the processor will use.
     """
+    _check_segmenter(segmenter)
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
     tokenizer.train_from_iterator((_prepare_text(text, segmenter) for text in texts), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def _check_segmenter(segmenter: str | None) -> None:
+    if segmenter is not None and segmenter not in SEGMENTERS:
+        raise ValueError(f"segmenter={segmenter!r} is unknown: choose from {', '.join(SEGMENTERS)}, or add yours.")
 
 
 def _prepare_text(text: str | None, segmenter: str | None) -> str:
@@ -157,8 +163,7 @@ class MultimodalProcessor(ProcessorMixin):
         max_images: int = 1,
         segmenter: str | None = None,
     ):
-        if segmenter is not None and segmenter not in SEGMENTERS:
-            raise ValueError(f"segmenter={segmenter!r} is unknown: choose from {', '.join(SEGMENTERS)}, or add yours.")
+        _check_segmenter(segmenter)
         self.max_length = max_length
         self.max_aspect_length = max_aspect_length
         self.max_images = max_images
@@ -242,6 +247,8 @@ class MultimodalProcessor(ProcessorMixin):
 
     def _as_lists(self, text, images, aspect) -> tuple[list, list[list], list | None]:
         """Every part as a list of one entry a post, each post's images as a list."""
+        if text is None and images is None and aspect is None:
+            raise ValueError("Give text, images or both.")
         several = isinstance(text, list | tuple) or isinstance(aspect, list | tuple)
         if not several and isinstance(images, list | tuple) and text is None:
             several = any(entry is None or isinstance(entry, list | tuple) for entry in images)
@@ -249,8 +256,6 @@ class MultimodalProcessor(ProcessorMixin):
             text, images, aspect = [text], [images], None if aspect is None else [aspect]
         parts = {"text": text, "images": images, "aspect": aspect}
         lengths = {name: len(part) for name, part in parts.items() if part is not None}
-        if not lengths:
-            raise ValueError("Give text, images or both.")
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Lists of different length: {lengths}. Give one entry a post, None where it has none.")
         count = next(iter(lengths.values()))

@@ -72,6 +72,13 @@ def test_the_command_line_wins_over_the_recipe(write_recipe):
     assert parse_kwargs(model_args.model_kwargs) == {"hops": 4, "cross": "none", "freeze_text": True}
 
 
+def test_without_arguments():
+    model_args, data_args, run_args = parse()
+    assert (data_args.dataset, model_args.architecture) == ("sample_posts", "comn")
+    assert run_args.output_dir == "runs/sample_posts-comn"
+    assert parse("--output_dir", "elsewhere")[2].output_dir == "elsewhere"
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
