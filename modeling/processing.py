@@ -269,7 +269,9 @@ class MultimodalProcessor(ProcessorMixin):
         blank = [not text.strip() for text in texts]
         # A blank text is read as one unknown word, so that a row is never empty, and then masked.
         filled = [self.tokenizer.unk_token if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]
-        encoded = self.tokenizer(filled, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        encoded = self.tokenizer(
+            filled, padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
+        )
         attention_mask = encoded["attention_mask"]
         attention_mask[torch.tensor(blank)] = 0
         return {"input_ids": encoded["input_ids"], "attention_mask": attention_mask}
