@@ -307,4 +307,5 @@ def test_the_default_model_uses_both_modalities(tmp_path):
         accuracy[modalities] = json.loads((folder / "run.json").read_text())["scores"]["test"]["accuracy"]
     assert accuracy["text"] <= 5 / 9 + 1e-9
     assert accuracy["image"] <= 5 / 9 + 1e-9
-    assert accuracy["both"] > 0.9
+    # 7/9: what two readers of one modality each get who guess where both are needed
+    assert accuracy["both"] > 7 / 9
