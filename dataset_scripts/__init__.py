@@ -16,16 +16,24 @@ from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 CORPORA = {
+    "msed": "dataset_scripts.msed.msed",
+    "multi_zol": "dataset_scripts.multi_zol.multi_zol",
+    "mvsa_multiple": "dataset_scripts.mvsa.mvsa",
     "mvsa_single": "dataset_scripts.mvsa.mvsa",
+    "mvso": "dataset_scripts.mvso.mvso",
     "sample_posts": "dataset_scripts.sample_posts.sample_posts",
+    "twitter2015": "dataset_scripts.twitter.twitter",
+    "twitter2017": "dataset_scripts.twitter.twitter",
+    "vso": "dataset_scripts.vso.vso",
 }
+SHARED = ("anp.py", "corpus.py", "files.py", "leaks.py")
 
 
 def source_hash(module: str) -> str:
     """SHA-256 over all that decides what a corpus holds: its code, the shared code, its split files."""
     root = Path(__file__).parent
     folder = root / module.split(".")[1]
-    sources = [root / "corpus.py", *sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".txt"})]
+    sources = [root / name for name in SHARED] + [*sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".txt"})]
     digest = hashlib.sha256()
     for path in sources:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -64,8 +72,10 @@ class CorpusModuleFactory(datasets.load.PackagedDatasetModuleFactory):
         builder_kwargs = {"dataset_name": self.name, "data_files": DataFilesDict()}
         if self.data_dir is not None:
             folder = Path(self.data_dir).expanduser().resolve()
-            index = [folder / name for name in datasets.load.import_main_class(module).INDEX]
-            found = [path for path in index if path.exists()]
+            found = []
+            for name in datasets.load.import_main_class(module).INDEX:
+                entries = sorted(folder.glob(name)) if "*" in name else [folder / name]
+                found += [path for path in entries if path.exists()]
             files = DataFilesList([str(path) for path in found], [_state(path) for path in found])
             builder_kwargs |= {"data_dir": str(folder), "data_files": DataFilesDict(index=files)}
         return datasets.load.DatasetModule(module, source, builder_kwargs)

@@ -1,12 +1,14 @@
-"""What the corpora share: columns, split files, text decoding, the folder check, missing posts."""
+"""What the corpora share: columns, split files, the base of the builders, missing posts."""
 
 import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from datasets import ClassLabel, Features, GeneratorBasedBuilder, Image, List, SplitGenerator, Value
+from datasets import BuilderConfig, ClassLabel, Features, GeneratorBasedBuilder, Image, List, SplitGenerator, Value
 
 logger = logging.getLogger(__name__)
 
@@ -14,14 +16,22 @@ LABELS = ["negative", "neutral", "positive"]
 SPLIT_FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum, so that `sha256sum -c SHA256SUMS` works too
 CHUNK = 256  # posts a shard: the unit that num_proc and DataLoader workers share out
+CLEAN = "_clean"  # ends the name of a config whose train split lacks the posts that leak
 
 
-def features(**extra) -> Features:
+def features(label_names: Iterable[str] = LABELS, **extra) -> Features:
     """The columns of every corpus, and after them those that one corpus adds. `aspect`, `text_label` and
     `image_label` are None where a corpus has none."""
-    text, label = Value("string"), ClassLabel(names=LABELS)
+    text, label = Value("string"), ClassLabel(names=list(label_names))
     columns = {"id": text, "text": text, "images": List(Image()), "aspect": text}
     return Features(columns | {"label": label, "text_label": label, "image_label": label} | extra)
+
+
+def with_clean(*configs: BuilderConfig) -> list[BuilderConfig]:
+    """The configs, each followed by its clean variant."""
+    note = "Without the train posts that leak into another split (dataset_scripts/leaks.py)."
+    pairs = [(c, replace(c, name=c.name + CLEAN, description=f"{c.description} {note}")) for c in configs]
+    return [config for pair in pairs for config in pair]
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
@@ -57,51 +67,44 @@ def write_splits(folder: Path, splits: Mapping[str, Iterable[str]]) -> None:
     (folder / CHECKSUMS).write_bytes(sums.encode())
 
 
-def decode_text(raw: bytes) -> str:
-    """UTF-8 where the bytes are UTF-8, else GB18030, else Latin-1, which fits any bytes; a byte order mark is
-    dropped. Releases mix encodings from file to file and say nowhere which one a file has."""
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return raw.decode(encoding)
-        except UnicodeDecodeError:
-            pass
-    return raw.decode("latin-1")
+def hash_split(key: str, shares: Mapping[str, float]) -> str:
+    """The split of a post by a hash of its key alone: it stays where it is whichever other posts there are, so the
+    splits of a partial crawl are parts of the splits of a complete one.
 
-
-def release_folder(name: str, data_dir: str | None, index: Iterable[str]) -> Path:
-    """The folder of an unpacked release, checked to hold the entries of `index`.
-
-    Raises:
-        ValueError: no `data_dir` was given.
-        NotADirectoryError: it is a file, such as the archive of the release.
-        FileNotFoundError: there is no such folder, or an entry of `index` is not in it.
+    Args:
+        shares: of each split, adding up to one.
     """
-    wanted = f"the folder of the unpacked release, which holds {' and '.join(index)}"
-    if data_dir is None:
-        raise ValueError(f'{name} is not downloaded: give load_dataset("{name}", data_dir=...) {wanted}')
-    folder = Path(data_dir)
-    if folder.is_file():
-        raise NotADirectoryError(f"data_dir {folder} is a file; unpack the archive and give {wanted}")
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data_dir {folder} does not exist; give {wanted}")
-    for entry in index:
-        if not (folder / entry).exists():
-            raise FileNotFoundError(f"data_dir {folder} has no {entry}; give {wanted}")
-    return folder
+    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+    for split, share in shares.items():
+        place -= share
+        if place < 0:
+            return split
+    return split
 
 
 class Corpus(GeneratorBasedBuilder):
     """Base of the builders. `INDEX` names what the cache key depends on, relative to `data_dir`: label files
-    (time and content) and folders of posts (their own time, so that added and removed files count)."""
+    (time and content) and folders of posts (their own time, so that added and removed files count).
+
+    `REDISTRIBUTION` says whether the posts may be passed on, and why."""
 
     INDEX: tuple[str, ...] = ()
+    REDISTRIBUTION: tuple[Literal["allowed", "unclear", "forbidden"], str]
 
-    def generators(self, splits: Mapping[str, list[str]], posts: Mapping[str, object], **gen_kwargs):
+    @property
+    def scheme(self) -> str:
+        """The split scheme: the config's name, without the ending of the clean variant."""
+        return self.config.name.removesuffix(CLEAN)
+
+    def generators(
+        self, splits: Mapping[str, list[str]], posts: Mapping[str, object], notes: Iterable[str] = (), **gen_kwargs
+    ) -> list[SplitGenerator]:
         """A SplitGenerator for each split that has posts; `_generate_examples` gets `chunks`, lists of
         (id, `posts[id]`), and `gen_kwargs`.
 
-        Ids of a split that are not in `posts` are left out, warned about, and written into
-        `info.description`, which stays with the built corpus: `missing_report` reads them back.
+        Ids of a split that are not in `posts` are left out. This, `notes`, and what a clean variant drops are warned
+        about and written into `info.description`, which stays with the built corpus: `missing_report` and
+        `corpus_notes` read them back.
 
         Raises:
             FileNotFoundError: none of the posts is there.
@@ -111,26 +114,65 @@ class Corpus(GeneratorBasedBuilder):
                 f"data_dir {self.config.data_dir} holds none of the posts of {self.dataset_name}, "
                 f"split {self.config.name}: is it the right release, and is it unpacked completely?"
             )
-        report, generators = "", []
+        notes, left_out, kept = list(notes), [], {}
         for split, ids in splits.items():
             missing = [post_id for post_id in ids if post_id not in posts]
             if missing:
-                left_out = f"Left out of {split}: {len(missing)} of {len(ids)} posts that are not in data_dir"
-                more = ", ..." if len(missing) > 10 else ""
-                logger.warning("%s, %s: %s%s", self.dataset_name, left_out, ", ".join(missing[:10]), more)
-                report += f"\n{left_out}: {', '.join(missing)}"
-            kept = [(post_id, posts[post_id]) for post_id in ids if post_id in posts]
-            if kept:
-                chunks = [kept[start : start + CHUNK] for start in range(0, len(kept), CHUNK)]
-                generators.append(SplitGenerator(split, gen_kwargs={"chunks": chunks, **gen_kwargs}))
-        self.info.description = self._info().description + report
-        return generators
+                count = f"{len(missing)} of {len(ids)} posts that are not in data_dir"
+                left_out.append(f"Left out of {split}: {count}: {', '.join(missing)}")
+            kept[split] = [(post_id, posts[post_id]) for post_id in ids if post_id in posts]
+        if self.config.name.endswith(CLEAN):
+            leaking = self._leaking(kept, gen_kwargs)
+            kept["train"] = [post for post in kept["train"] if post[0] not in leaking]
+            if left_out:
+                notes.append("posts that are not in data_dir could not be compared: train may have more that leak")
+            counts = f"{len(leaking)} posts that leak were dropped from train, {len(kept['train'])} are left"
+            notes.append(f"{counts}: {', '.join(leaking)}" if leaking else counts)
+        lines = left_out + [f"Note: {note}" for note in notes]
+        for line in lines:
+            entries = line.split(", ")
+            more = ", ..." if len(entries) > 10 else ""
+            logger.warning("%s, %s: %s", self.dataset_name, self.config.name, ", ".join(entries[:10]) + more)
+        self.info.description = "\n".join([self._info().description, *lines])
+        return [
+            SplitGenerator(split, gen_kwargs={"chunks": _chunks(rows), **gen_kwargs})
+            for split, rows in kept.items()
+            if rows
+        ]
+
+    def _leaking(self, kept: Mapping[str, list[tuple]], gen_kwargs: dict) -> dict[str, list[str]]:
+        """Ids of the train posts that leak into another split, and the ways in which they do."""
+        from .leaks import Traces, find_leaks  # it reads pictures: only a clean variant pays for the imports
+
+        traces = {}
+        for split, rows in kept.items():
+            examples = self._generate_examples(_chunks(rows), **gen_kwargs)
+            traces[split] = Traces.of((post for _, post in examples), len(rows), split)
+        train = traces.pop("train")
+        leaking: dict[str, list[str]] = {}
+        for other in traces.values():
+            for kind, pairs in find_leaks(train, other).items():
+                for row in sorted({row for row, _ in pairs}):
+                    leaking.setdefault(train.ids[row], []).append(kind)
+        return leaking
+
+
+def _chunks(rows: list) -> list[list]:
+    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
 
 
 def missing_report(dataset_dict: Mapping) -> dict[str, list[str]]:
     """The ids that each split lacks because `data_dir` lacked them, from what `load_dataset` gave
     (DatasetDict or IterableDatasetDict); {} when nothing is missing. A split without any post is not in the
     DatasetDict, but is in the report."""
-    description = next(iter(dataset_dict.values())).info.description
-    found = re.findall(r"^Left out of (\w+): .*: (.+)$", description, re.MULTILINE)
+    found = re.findall(r"^Left out of (\w+): .*?: (.+)$", _description(dataset_dict), re.MULTILINE)
     return {split: ids.split(", ") for split, ids in found}
+
+
+def corpus_notes(dataset_dict: Mapping) -> list[str]:
+    """What else a builder had to say: files that the release lacks, posts without their pictures, posts dropped."""
+    return re.findall(r"^Note: (.+)$", _description(dataset_dict), re.MULTILINE)
+
+
+def _description(dataset_dict: Mapping) -> str:
+    return next(iter(dataset_dict.values())).info.description

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 
 # One thread: the models are tiny, and threads of several test processes would wait for each other.
 _CACHE = tempfile.mkdtemp(prefix="mmsent-tests-")
@@ -24,9 +25,19 @@ def backbones(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def mvsa_single() -> Path:
-    """The real copy of MVSA-Single."""
-    folder = SHARED / "data" / "mvsa_single"
-    if not folder.is_dir():
-        pytest.skip("needs ../shared/data/mvsa_single")
+def shared_data() -> Callable[[str], Path]:
+    """Folder of a real corpus by name; skips the test where it is not at hand."""
+
+    def folder(name: str) -> Path:
+        path = SHARED / "data" / name
+        if not path.is_dir():
+            pytest.skip(f"needs ../shared/data/{name}")
+        return path
+
     return folder
+
+
+@pytest.fixture(scope="session")
+def mvsa_single(shared_data) -> Path:
+    """The real copy of MVSA-Single."""
+    return shared_data("mvsa_single")

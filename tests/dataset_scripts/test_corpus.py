@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_scripts.corpus import decode_text, features, read_splits, release_folder, write_splits
+from dataset_scripts.corpus import features, read_splits, write_splits
+from dataset_scripts.files import decode_text, release_folder
 from dataset_scripts.mvsa.mvsa import SPLITS
 
 

@@ -97,7 +97,7 @@ def test_published_counts(load, release, clmlf, wrong):
 
 
 def test_unknown_config(load, release):
-    with pytest.raises(ValueError, match=r"'clmf' not found. Available: \['clmlf', 'random'\]"):
+    with pytest.raises(ValueError, match=r"'clmf' not found. Available: \['clmlf', 'clmlf_clean', 'random'"):
         load("mvsa_single", "clmf", data_dir=str(release))
 
 

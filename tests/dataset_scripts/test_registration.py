@@ -142,5 +142,5 @@ def test_source_hash_is_in_the_cache_key(release, cache_dir_of):
 
 
 def test_configs_are_listed():
-    assert datasets.get_dataset_config_names("mvsa_single") == ["clmlf", "random"]
+    assert datasets.get_dataset_config_names("mvsa_single") == ["clmlf", "clmlf_clean", "random", "random_clean"]
     assert datasets.get_dataset_default_config_name("mvsa_single") == "clmlf"

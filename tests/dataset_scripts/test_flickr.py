@@ -1,0 +1,333 @@
+"""VSO and MVSO."""
+
+import csv
+
+import pytest
+from standins import (
+    MVSO_LIST,
+    VSO_LIST,
+    draw,
+    flickr_posts,
+    write_flickr_folder,
+    write_flickr_table,
+)
+
+from dataset_scripts.anp import AnpConfig, read_mvso, read_vso
+from dataset_scripts.corpus import corpus_notes, hash_split
+
+WRITERS = {"table": write_flickr_table, "folder": write_flickr_folder}
+
+
+@pytest.fixture(params=WRITERS)
+def write(request, tmp_path):
+    def write(name="vso", **kwargs):
+        return WRITERS[request.param](tmp_path / name, name, **kwargs)
+
+    return write
+
+
+def by_photo(loaded) -> dict:
+    return {row["group"]: row for posts in loaded.values() for row in posts}
+
+
+@pytest.mark.parametrize("how", [{}, {"streaming": True}, {"num_proc": 2}])
+def test_vso(write, load, how):
+    folder = write()
+    loaded = load("vso", data_dir=str(folder), **how)
+    rows = by_photo(loaded)
+    scores = {"beautiful_flower": 1.77, "beautiful_sky": 2.0, "drab_city": -1.35}
+    expected = {}
+    for post in flickr_posts(70):
+        anp = post["anp"].lower().replace(" ", "_")
+        if anp in scores and 5 < len(post["description"].split()) < 150:
+            expected[post["id"]] = (post, anp)
+    assert set(rows) == set(expected)
+    assert len(rows) > 15
+    for photo, (post, anp) in expected.items():
+        row = rows[photo]
+        assert row["text"] == post["description"]  # quotes, comma and all
+        assert (row["anp"], row["tags"]) == (anp, "sky blue")
+        assert row["anp_score"] == pytest.approx(scores[anp])
+        assert row["label"] == (scores[anp] > 0)
+        assert row["images"][0].size == (24, 18)
+        assert row["aspect"] is None
+    assert loaded["train"].features["label"].names == ["negative", "positive"]
+    notes = "\n".join(corpus_notes(loaded))
+    assert "30 posts were left out, their ANPs are not in the list: long_race, no_such, old_books" in notes
+    assert "10 posts were left out, the scores of their ANPs lie between the thresholds" in notes
+
+
+@pytest.mark.parametrize(
+    ("config", "labels"),
+    [
+        # deep_fusion: > 0.16, < -0.1; the thresholds themselves are outside
+        ("deep_fusion", {"beautiful_flower": "positive", "drab_city": "negative"}),
+        (
+            "study",
+            {
+                "beautiful_flower": "positive",
+                "beautiful_sky": "positive",
+                "drab_city": "negative",
+                "plain_wall": "neutral",
+                "old_books": "positive",
+                "long_race": "negative",
+            },
+        ),
+        (
+            "study_two_classes",
+            {
+                "beautiful_flower": "positive",
+                "beautiful_sky": "positive",
+                "drab_city": "negative",
+                "old_books": "positive",
+                "long_race": "negative",
+            },
+        ),
+    ],
+)
+def test_mvso(write, load, config, labels):
+    loaded = load("mvso", config, data_dir=str(write("mvso", count=140)))
+    names = loaded["train"].features["label"].names
+    assert names == (["negative", "neutral", "positive"] if config == "study" else ["negative", "positive"])
+    assert {row["anp"]: names[row["label"]] for posts in loaded.values() for row in posts} == labels
+    assert set(loaded) == ({"train", "test"} if config == "deep_fusion" else {"train", "validation", "test"})
+    texts = [text for posts in loaded.values() for text in posts["text"]]
+    if config == "deep_fusion":
+        assert not any(text.startswith("Photo") for text in texts)
+    else:  # title. description; title and tags count among the ten words: 2 + 2 + n + 3 words
+        assert all(text.startswith("Photo ") and ". " in text for text in texts)
+        assert min(len(text.split()) for text in texts) == 2 + 6
+
+
+def test_word_limits(tmp_path, load):
+    folder = write_flickr_table(tmp_path / "vso", count=8)
+    rows = flickr_posts(8)
+    for row, count in zip(rows, [5, 6, 149, 150, 6, 6, 6, 6], strict=True):
+        row["description"], row["anp"] = " ".join(["w"] * count), "beautiful_sky"
+    with (folder / "posts.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert set(by_photo(load("vso", data_dir=str(folder)))) == {f"p{n}" for n in range(8)} - {"p0", "p3"}
+
+
+def test_split_by_hash_survives_a_partial_crawl(write, tmp_path, load):
+    whole = load("mvso", "study", data_dir=str(write("mvso", count=200)))
+    part = load("mvso", "study", data_dir=str(write_flickr_table(tmp_path / "part", "mvso", count=60)))
+    where = {photo: split for split, posts in whole.items() for photo in posts["group"]}
+    for split, posts in part.items():
+        assert all(where[photo] == split for photo in posts["group"])
+    sizes = [len(posts) / len(where) for posts in whole.values()]
+    assert sizes == pytest.approx([0.7, 0.2, 0.1], abs=0.08)
+
+
+def test_hash_split_is_the_same_everywhere():
+    shares = {"train": 0.8, "test": 0.2}
+    assert [hash_split(str(key), shares) for key in range(4)] == ["train", "train", "test", "train"]
+    counts = [hash_split(str(n), shares) for n in range(20_000)].count("train")
+    assert counts == pytest.approx(16_000, rel=0.01)
+
+
+def test_a_photo_of_two_anps_is_in_one_split(tmp_path, load):
+    folder = write_flickr_folder(tmp_path / "vso", count=0)
+    for photo in range(30):
+        for anp in ("beautiful_sky", "drab_city"):
+            path = folder / "posts" / anp / str(photo)
+            draw(path.with_suffix(".jpg"), photo)
+            path.with_suffix(".json").write_text('{"description": "one two three four five six"}')
+    loaded = load("vso", data_dir=str(folder))
+    assert sum(loaded.num_rows.values()) == 60
+    assert not set(loaded["train"]["group"]) & set(loaded["test"]["group"])
+
+
+def test_posts_without_picture_or_text(tmp_path, load):
+    folder = write_flickr_folder(tmp_path / "vso")
+    (folder / "posts" / "beautiful_flower" / "p7.jpg").unlink()
+    (folder / "posts" / "beautiful_flower" / "p14.json").unlink()
+    loaded = load("vso", data_dir=str(folder))
+    assert "p7" in by_photo(
+        {"": loaded["train"].remove_columns("images"), "b": loaded["test"].remove_columns("images")}
+    )
+    notes = corpus_notes(loaded)
+    assert "1 posts were left out, they have a picture and no .json beside it" in notes
+    assert "1 posts have no picture beside their .json" in notes
+
+
+def test_new_posts_of_a_known_anp_are_seen(tmp_path, load):
+    folder = write_flickr_folder(tmp_path / "vso")
+    before = sum(load("vso", data_dir=str(folder)).num_rows.values())
+    path = folder / "posts" / "beautiful_flower" / "new"
+    draw(path.with_suffix(".jpg"), 99)
+    path.with_suffix(".json").write_text('{"description": "one two three four five six"}')
+    assert sum(load("vso", data_dir=str(folder)).num_rows.values()) == before + 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_line_ends_and_byte_order_mark(tmp_path, load, end):
+    folder = write_flickr_table(tmp_path / "vso", end=end)
+    for name in ("posts.csv", "3244ANPs.txt"):
+        content = (folder / name).read_bytes().replace(b"\r\n", b"\n").replace(b"\n", end.encode())
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + content)
+    loaded = load("vso", data_dir=str(folder))
+    assert by_photo(loaded)["p7"]["text"] == 'word word word word word word word no "7", here'
+
+
+def test_cells_of_several_lines(tmp_path, load):
+    folder = write_flickr_table(tmp_path / "vso", count=1)
+    row = 'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg\nb,t,one two three four five six,,drab city,p0.jpg\n'
+    (folder / "posts.csv").write_text("id,title,description,tags,anp,image\n" + row)
+    rows = by_photo(load("vso", data_dir=str(folder)))
+    assert rows["a"]["text"] == 'one two\nthree "four" five\nsix'
+    assert rows["b"]["text"] == "one two three four five six"
+
+
+HEADER = "id,title,description,tags,anp,image\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEADER + "a,t,d,x,drab_city,1.jpg\na,t,d,x,drab_city,1.jpg\n", "id a is there twice"),
+        (HEADER + "a,t,d,x,drab_city\n", "posts.csv, line 2: 5 columns where the header names 6"),
+        (HEADER + "a,t,d,x,drab_city,1.jpg,x\n", "posts.csv, line 2: 7 columns where"),
+        (HEADER + 'a,t,"never closed,x,drab_city,1.jpg\n', "posts.csv, line 2: unexpected end of data"),
+        (
+            HEADER + "a,t,d,x,drab_city,../../etc/passwd\n",
+            "posts.csv, line 2: '../../etc/passwd' is no bare file name",
+        ),
+        (HEADER + "a,t,d,x,drab_city,/etc/passwd\n", "is no bare file name"),
+        (HEADER + ",t,d,x,drab_city,1.jpg\n", "posts.csv, line 2: no id"),
+        (
+            "id,title,text\na,b,c\n",
+            "posts.csv, line 1: no column description, tags, anp, image; it has id, title, text",
+        ),
+        ("", "posts.csv, line 1: no column"),
+        (HEADER, "holds none of the posts of vso"),
+    ],
+)
+def test_bad_table(tmp_path, load, content, message):
+    folder = write_flickr_table(tmp_path / "vso", count=1)
+    (folder / "posts.csv").write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        load("vso", data_dir=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "p7.json: no JSON"), ("[]", "p7.json: a post is a JSON object")]
+)
+def test_bad_json(tmp_path, load, content, message):
+    folder = write_flickr_folder(tmp_path / "vso")
+    (folder / "posts" / "beautiful_flower" / "p7.json").write_text(content)
+    with pytest.raises(Exception, match="error occurred while generating") as error:
+        load("vso", data_dir=str(folder))
+    assert message in str(error.value.__cause__)
+
+
+def test_two_images_of_one_name(tmp_path, load):
+    folder = write_flickr_folder(tmp_path / "vso")
+    draw(folder / "posts" / "beautiful_flower" / "P7.jpg", 1)
+    with pytest.raises(ValueError, match="two files of one name, P7.jpg and p7.jpg"):
+        load("vso", data_dir=str(folder))
+
+
+def test_release_is_incomplete(tmp_path, load):
+    folder = write_flickr_table(tmp_path / "vso")
+    (folder / "3244ANPs.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="has no 3244ANPs.txt; give"):
+        load("vso", data_dir=str(folder))
+    folder = write_flickr_table(tmp_path / "mvso", "mvso")
+    with pytest.raises(FileNotFoundError, match="has no german.csv"):
+        load("mvso", language="german", data_dir=str(folder))
+    with pytest.raises(ValueError, match="language='klingon' is none of arabic, chinese"):
+        load("mvso", language="klingon", data_dir=str(folder))
+    (folder / "posts.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="has no posts.csv; give .*posts.csv or posts"):
+        load("mvso", data_dir=str(folder))
+
+
+def test_other_language(tmp_path, load):
+    folder = write_flickr_table(tmp_path / "mvso", "mvso")
+    (folder / "english.csv").rename(folder / "german.csv")
+    (folder / "german.csv").write_text("schöne_blume,0.9\nbeautiful_flower,-0.9\n", encoding="utf-8")
+    loaded = load("mvso", language="german", data_dir=str(folder))
+    assert {row["label"] for posts in loaded.values() for row in posts} == {0}
+
+
+# The lists
+
+
+def test_vso_list(tmp_path):
+    (tmp_path / "list.txt").write_text(VSO_LIST)
+    expected = {"beautiful_flower": 1.77, "beautiful_sky": 2.0, "drab_city": -1.35, "plain_wall": 0.0}
+    assert read_vso(tmp_path / "list.txt") == expected
+    (tmp_path / "list.csv").write_text(MVSO_LIST)
+    assert read_mvso(tmp_path / "list.csv")["long_race"] == -0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[sentiment: 2.00]", "[sentiment: 2,00]"), "line 5: the score '2,00' is no number"),
+        (("[sentiment: 2.00]", "[sentiment: nan]"), "line 5: the score 'nan' is no number"),
+        (("beautiful_sky [sentiment", "beautiful_sky sentiment"), "line 5: .* has not the form"),
+        (("beautiful_sky", "beautiful_flower"), "line 5: beautiful_flower has a score already"),
+        (("2. drab [sentiment: -1.00]", "2. drab [sentiment: x]"), "line 6: the score 'x' is no number"),
+    ],
+)
+def test_broken_vso_list(tmp_path, change, message):
+    path = tmp_path / "3244ANPs.txt"
+    path.write_text(VSO_LIST.replace(*change))
+    with pytest.raises(ValueError, match=message) as error:
+        read_vso(path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("new_anp,", "line 7: the score '' is no number"),
+        ("new_anp,1.2.3", "line 7: the score '1.2.3' is no number"),
+        ("new_anp,inf", "line 7: the score 'inf' is no number"),
+        ("new_anp", "line 7: a line is 'adjective_noun,score', found 'new_anp'"),
+        (",0.5", "line 7: a line is"),
+        ("Drab City,0.5", "line 7: drab_city has a score already"),
+    ],
+)
+def test_broken_mvso_list(tmp_path, line, message):
+    path = tmp_path / "english.csv"
+    path.write_text(MVSO_LIST + line + "\n")
+    with pytest.raises(ValueError, match=message):
+        read_mvso(path)
+
+
+def test_empty_lists(tmp_path):
+    (tmp_path / "list").write_text("\n")
+    for read in (read_vso, read_mvso):
+        with pytest.raises(ValueError, match="list holds no adjective-noun pairs"):
+            read(tmp_path / "list")
+
+
+@pytest.mark.parametrize(
+    ("score", "strict", "neutral", "label"),
+    [
+        (0.5, True, False, "positive"),
+        (0.16, True, False, None),
+        (0.16, False, False, "positive"),
+        (-0.1, True, True, "neutral"),
+        (-0.1, False, True, "negative"),
+        (0.0, True, False, None),
+        (-2.0, True, False, "negative"),
+    ],
+)
+def test_labels(score, strict, neutral, label):
+    assert AnpConfig("a", positive=0.16, negative=-0.1, strict=strict, neutral=neutral).label(score) == label
+
+
+def test_real_lists(shared_data):
+    folder = shared_data("anp")
+    vso, mvso = read_vso(folder / "vso_3244ANPs.txt"), read_mvso(folder / "mvso_english.csv")
+    assert len(vso) == 3244
+    assert (vso["beautiful_flower"], vso["enthusiastic_artist"]) == (1.77, 1.76)
+    assert (min(vso.values()), max(vso.values())) == (-2.0, 2.0)
+    assert len(mvso) == 4421
+    assert mvso["tiny_dog"] == 0.125
