@@ -43,8 +43,14 @@ class DataArguments:
         default="sample_posts",
         metadata={"help": f"One of {', '.join(CORPORA)}, or a folder or Hub id of Parquet files with their columns."},
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Which splits of the corpus, say 'random'."})
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Which splits of the corpus, say 'random' or 'clmlf_clean'."}
+    )
     data_dir: str | None = field(default=None, metadata={"help": "Folder of the corpus as its authors ship it."})
+    dataset_kwargs: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Options of the corpus as NAME=VALUE, say substitute_target=true.", "action": "extend"},
+    )
     on_bad_image: Literal["error", "skip", "missing"] = field(
         default="error",
         metadata={
@@ -122,7 +128,7 @@ def _read_recipe(path: Path, parser: argparse.ArgumentParser) -> list[str]:
     for key, value in recipe.items():
         if f"--{key}" not in parser._option_string_actions:
             parser.error(f"recipe {path}: {_unknown(str(key), parser)}")
-        if key in ("model_kwargs", "processor_kwargs"):
+        if key in ("model_kwargs", "processor_kwargs", "dataset_kwargs"):
             words = [f"{name}={json.dumps(entry)}" for name, entry in value.items()]
         elif isinstance(value, dict):
             words = [json.dumps(value)]

@@ -25,7 +25,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
 from dataset_scripts import CORPORA
-from dataset_scripts.corpus import missing_report
+from dataset_scripts.corpus import corpus_notes, missing_report
 from dataset_scripts.screening import screen_images
 from metrics.sentiment.sentiment import Sentiment
 from modeling import ARCHITECTURES, MultimodalPreTrainedModel, MultimodalProcessor
@@ -58,26 +58,33 @@ def load_corpus(args: DataArguments) -> tuple[DatasetDict, dict]:
     """The corpus with its undecodable images dealt with, and the report of what is missing or was left out.
 
     Raises:
-        ValueError: no such corpus, or one without a training or validation split.
+        ValueError: no such corpus, one without a training or validation split, or without any picture.
         BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
     """
     if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
         raise ValueError(f"dataset '{args.dataset}' is none of {', '.join(CORPORA)}, no folder and no Hub id.")
-    corpus = load_dataset(args.dataset, args.dataset_config, data_dir=args.data_dir)
+    options = parse_kwargs(args.dataset_kwargs)
+    corpus = load_dataset(args.dataset, args.dataset_config, data_dir=args.data_dir, **options)
     for split in ("train", "validation"):
         if split not in corpus:
             raise ValueError(
                 f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}: nothing to train on."
             )
+    notes = corpus_notes(corpus)
     corpus, bad_images = screen_images(corpus, args.on_bad_image)
-    return corpus, {"missing_posts": missing_report(corpus), "bad_images": bad_images}
+    if args.modalities != "text" and args.on_bad_image == "error" and not any(corpus["train"]["images"]):
+        raise ValueError(
+            f"{args.dataset} has no pictures here ({'; '.join(notes) or 'no post names one'}): get them, or train on the "
+            "texts with --modalities text, or let --on_bad_image missing count them as absent."
+        )
+    return corpus, {"missing_posts": missing_report(corpus), "notes": notes, "bad_images": bad_images}
 
 
 def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
     """The processor and the new model that the arguments describe.
 
     Args:
-        texts: of the training split, for the vocabulary of word vectors.
+        texts: and aspects, of the training split, for the vocabulary of word vectors.
         id2label: the corpus's classes.
     """
     row = ARCHITECTURES[args.architecture]
@@ -185,7 +192,9 @@ def main() -> None:
     labels = {split: list(posts["label"]) for split, posts in corpus.items()}
 
     set_seed(run_args.seed)
-    processor, model = build(model_args, corpus["train"]["text"], dict(enumerate(label_names)))
+    # Aspects are words that the texts may never use: all would be the unknown word.
+    words = [*corpus["train"]["text"], *filter(None, corpus["train"]["aspect"])]
+    processor, model = build(model_args, words, dict(enumerate(label_names)))
     collator = PostCollator(processor, data_args.modalities)
     posts = corpus
     if data_args.cache_features:
@@ -242,6 +251,8 @@ def print_report(run: dict, label_names: list[str], output_dir: Path) -> None:
     """What was left out, and the scores beside the majority class."""
     for split, ids in run["missing_posts"].items():
         print(f"{split}: {len(ids)} posts are not in the release at hand (listed in run.json)")
+    for note in run["notes"]:
+        print(f"note: {note if len(note) < 300 else note[:300] + ' ...'}")
     for split, reasons in run["bad_images"].items():
         print(f"{split}: {len(reasons)} images could not be decoded: " + "; ".join(reasons[:10]))
     print(f"\n{'':24}{'accuracy':>10}{'macro-F1':>10}{'weighted-F1':>13}")

@@ -9,7 +9,7 @@ from datasets import DatasetDict, Image, List
 from metrics.sentiment.sentiment import Sentiment
 
 from .corpus import corpus_notes, missing_report
-from .leaks import KINDS, Traces, find_leaks
+from .leaks import KINDS, Traces, find_leaks, leaking_rows
 
 Z_95 = 1.959964  # of the normal distribution
 EXAMPLES = 10  # of each kind that a report names
@@ -20,10 +20,11 @@ def audit(corpus: DatasetDict) -> dict:
 
     Returns:
         label_order; posts (split -> label -> count); missing (split -> count of ids that data_dir lacks); notes;
-        text_encodings; pictures (split -> count, posts without, absent, undecodable, examples of the two); leaks
-        ("train -> test" -> kind -> posts of each side, examples); majority (split -> the scores of always naming
-        train's most frequent label, and the half-width of the 95 % interval of that accuracy, in points); agreement
-        (of text and joint, image and joint, text and image labels, in per cent).
+        text_encodings; pictures (split -> count, posts without, absent, undecodable, examples of the two);
+        leaks ("train -> test" -> kind -> posts of each side, examples); leaking (posts of train in any leak);
+        majority (split -> scores of always naming train's most frequent label, in per cent, and half_width, half of
+        the 95 % interval of that accuracy, in points);
+        agreement (of text and joint, image and joint, text and image labels, in per cent).
     """
     label_names = corpus["train" if "train" in corpus else next(iter(corpus))].features["label"].names
     raw = {split: posts.cast_column("images", List(Image(decode=False))) for split, posts in corpus.items()}
@@ -42,6 +43,7 @@ def audit(corpus: DatasetDict) -> dict:
         "text_encodings": dict(encodings),
         "pictures": {split: _pictures(raw[split], traces[split]) for split in corpus},
         "leaks": {f"{a} -> {b}": _leaks(traces[a], traces[b]) for a, b in itertools.combinations(corpus, 2)},
+        "leaking": _leaking(traces),
         "majority": _majority(corpus, label_names),
         "agreement": _agreement(corpus),
     }
@@ -77,6 +79,12 @@ def _leaks(one: Traces, other: Traces) -> dict[str, dict]:
             examples = [[one.ids[a], other.ids[b]] for a, b in pairs[:EXAMPLES]]
             leaks[kind] = {"posts_of_first": first, "posts_of_second": second, "examples": examples}
     return leaks
+
+
+def _leaking(traces: dict[str, Traces]) -> int:
+    """How many posts a clean variant drops from train."""
+    others = [split_traces for split, split_traces in traces.items() if split != "train"]
+    return len(leaking_rows(traces["train"], others)) if "train" in traces else 0
 
 
 def _majority(corpus: DatasetDict, label_names: list[str]) -> dict[str, dict]:
@@ -138,7 +146,9 @@ def render(title: str, report: dict) -> str:
         for kind, found in kinds.items():
             some = ", ".join("=".join(ids) for ids in found["examples"][:3])
             counts = f"{found['posts_of_second']:>6} posts of {other}, {found['posts_of_first']:>5} of {one}"
-            lines.append(f"  {counts}: {KINDS[kind]} ({some}, ...)")
+            lines.append(f"  {counts}: {KINDS[kind]} ({some}{', ...' if found['posts_of_second'] > 3 else ''})")
+    if report["leaking"]:
+        lines.append(f"  In all {report['leaking']} posts of train leak: the ..._clean config is without them")
     lines += ["", "Pictures"]
     for split, pictures in report["pictures"].items():
         lines.append(

@@ -16,6 +16,7 @@ LABELS = ["negative", "neutral", "positive"]
 SPLIT_FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 CHECKSUMS = "SHA256SUMS"  # in the format of sha256sum, so that `sha256sum -c SHA256SUMS` works too
 CHUNK = 256  # posts a shard: the unit that num_proc and DataLoader workers share out
+TARGET = "$T$"  # in a text, the place of the target that `aspect` names
 CLEAN = "_clean"  # ends the name of a config whose train split lacks the posts that leak
 
 
@@ -127,7 +128,7 @@ class Corpus(GeneratorBasedBuilder):
             if left_out:
                 notes.append("posts that are not in data_dir could not be compared: train may have more that leak")
             counts = f"{len(leaking)} posts that leak were dropped from train, {len(kept['train'])} are left"
-            notes.append(f"{counts}: {', '.join(leaking)}" if leaking else counts)
+            notes.append(f"{counts}: {', '.join(sorted(leaking))}" if leaking else counts)
         lines = left_out + [f"Note: {note}" for note in notes]
         for line in lines:
             entries = line.split(", ")
@@ -140,21 +141,16 @@ class Corpus(GeneratorBasedBuilder):
             if rows
         ]
 
-    def _leaking(self, kept: Mapping[str, list[tuple]], gen_kwargs: dict) -> dict[str, list[str]]:
-        """Ids of the train posts that leak into another split, and the ways in which they do."""
-        from .leaks import Traces, find_leaks  # it reads pictures: only a clean variant pays for the imports
+    def _leaking(self, kept: Mapping[str, list[tuple]], gen_kwargs: dict) -> set[str]:
+        """Ids of the train posts that leak into another split."""
+        from .leaks import Traces, leaking_rows  # it reads pictures: only a clean variant pays for the imports
 
         traces = {}
         for split, rows in kept.items():
             examples = self._generate_examples(_chunks(rows), **gen_kwargs)
             traces[split] = Traces.of((post for _, post in examples), len(rows), split)
         train = traces.pop("train")
-        leaking: dict[str, list[str]] = {}
-        for other in traces.values():
-            for kind, pairs in find_leaks(train, other).items():
-                for row in sorted({row for row, _ in pairs}):
-                    leaking.setdefault(train.ids[row], []).append(kind)
-        return leaking
+        return {train.ids[row] for row in leaking_rows(train, traces.values())}
 
 
 def _chunks(rows: list) -> list[list]:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 import imagehash
 import numpy as np
 from datasketch import MinHash, MinHashLSH
-from modeling.text_steps import prepare_text
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
 from modeling.processing import BadImageError, load_image
+from modeling.text_steps import prepare_text
+
+from .corpus import TARGET
 
 SHINGLE = 5  # characters
 NEAR_TEXT = 0.8  # Jaccard similarity of the texts' shingles, from which on they are near-duplicates
@@ -88,7 +90,9 @@ class Traces:
 
         def trace(post: dict) -> tuple:
             pictures = [look_at(image) for image in post["images"]]
-            return post["id"], post.get("group"), post["text"] or "", normalise(post["text"] or ""), pictures
+            # Tweets that differ in their target alone are not the same.
+            text = (post["text"] or "").replace(TARGET, post["aspect"] or "")
+            return post["id"], post.get("group"), text, normalise(text), pictures
 
         rows = thread_map(trace, posts, total=total, desc=f"{name}: reading posts", max_workers=4, leave=False)
         return cls(*(list(column) for column in zip(*rows, strict=True))) if rows else cls()
@@ -112,6 +116,16 @@ def find_leaks(one: Traces, other: Traces) -> dict[str, list[tuple[int, int]]]:
         "near_image": near - identical,
     }
     return {kind: sorted(pairs) for kind, pairs in leaks.items()}
+
+
+def leaking_rows(train: Traces, others: Iterable[Traces]) -> dict[int, list[str]]:
+    """The rows of the train split that leak into another split, and the kinds of leak: what a clean variant drops."""
+    leaking: dict[int, list[str]] = {}
+    for other in others:
+        for kind, pairs in find_leaks(train, other).items():
+            for row in sorted({row for row, _ in pairs}):
+                leaking.setdefault(row, []).append(kind)
+    return leaking
 
 
 def _keys(values: list) -> list[tuple[int, object]]:

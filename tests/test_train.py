@@ -1,5 +1,6 @@
 """train.py and its arguments: recipes, bad input, the run folder; as real processes where processes are the point."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -239,7 +240,7 @@ def test_bad_images_are_counted_and_named(run, release, tmp_path, capsys, policy
 @pytest.mark.parametrize(
     ("argv", "error", "message"),
     [
-        (["--dataset", "mvsa"], ValueError, "dataset 'mvsa' is none of mvsa_single, sample_posts"),
+        (["--dataset", "mvsa"], ValueError, "dataset 'mvsa' is none of msed, multi_zol, mvsa_multiple, mvsa_single"),
         (["--model_kwargs", "hop=3"], ValueError, "CoMNConfig has no field hop; it has cross, dropout"),
         (["--model_kwargs", "cross=sideways"], Exception, "sideways"),
         (["--dataset", "mvsa_single", "--data_dir", "nowhere"], FileNotFoundError, "nowhere does not exist"),
@@ -255,6 +256,38 @@ def test_bad_settings(run, tmp_path, argv, error, message):
 
 def process(*argv: str, launcher: tuple[str, ...] = (sys.executable,), **environment: str) -> None:
     subprocess.run([*launcher, "train.py", *argv], cwd=ROOT, env=os.environ | environment, check=True)
+
+
+@pytest.fixture
+def standins(monkeypatch):
+    """The writers of tiny releases, from the tests of the corpora."""
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "dataset_scripts"))
+    return importlib.import_module("standins")
+
+
+def test_a_corpus_without_pictures_is_refused_until_one_says_so(run, tmp_path, standins, capsys):
+    folder = standins.write_twitter(tmp_path / "twitter2015")
+    (folder / "images").rename(tmp_path / "elsewhere")
+    argv = ["--dataset", "twitter2015", "--data_dir", str(folder), "--dataset_kwargs", "substitute_target=true"]
+    with pytest.raises(ValueError, match="twitter2015 has no pictures here .no folder .*--modalities text"):
+        run(tmp_path / "run", *argv)
+    made = run(tmp_path / "run", *argv, "--on_bad_image", "missing")
+    assert made["notes"] == [f"no folder {folder}/images: all posts are without their pictures, 5 in number"]
+    assert "note: no folder" in capsys.readouterr().out
+    assert made["posts"] == {"train": 4, "validation": 1, "test": 2}
+    run(tmp_path / "text", *argv, "--modalities", "text")
+
+
+def test_every_aspect_has_a_word_of_its_own(run, tmp_path, standins):
+    """The published code's vocabulary, of the texts alone, has one unknown word for five of the six aspects."""
+    folder = standins.write_multi_zol(tmp_path / "zol")
+    run(tmp_path / "run", "--dataset", "multi_zol", "--data_dir", str(folder))
+    processor = AutoProcessor.from_pretrained(tmp_path / "run")
+    ids = processor(text=[""] * 6, aspect=standins.ASPECTS)["aspect_input_ids"].tolist()
+    assert len(set(map(tuple, ids))) == 6
+    assert not any(processor.tokenizer.unk_token_id in row for row in ids)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
+    assert list(model.config.id2label.values()) == ["1", "2", "3", "4", "5", "6", "8", "10"]
 
 
 @pytest.mark.slow

@@ -10,14 +10,13 @@ from pathlib import Path
 from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
-from ..corpus import LABELS, Corpus, features, with_clean
+from ..corpus import LABELS, TARGET, Corpus, features, with_clean
 from ..files import check_file_name, decode_text, find_pictures, picture_paths, release_folder
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 # Where the pictures may be, seen from data_dir; TomBERT's download has them beside it.
 IMAGE_DIRS = ("images", "{name}_images", "../{name}_images")
 COLUMNS = 5  # index, label, picture, tweet with $T$ in place of the target, target
-TARGET = "$T$"
 
 
 @dataclass

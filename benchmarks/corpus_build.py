@@ -1,0 +1,124 @@
+"""How the time and memory of building a corpus grow with its posts, and how long an already built one takes to open.
+
+    python benchmarks/corpus_build.py [--output results/benchmarks/corpus_build.json]
+
+Every figure is a ratio: 50,000 generated posts against 5,000, each build in a process of its own with an empty cache.
+Memory is the peak of the resident set above that of the same process after its imports.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SIZES = (5_000, 50_000)
+REPEATS = 3
+WORDS = "屏幕 很 好 ， 电池 一般 拍照 清楚 价格 便宜 手感 不错".split()  # noqa: SIM905
+
+CHILD = """
+import json, os, resource, sys, time
+name, folder, cache, num_proc = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]) or None
+import dataset_scripts
+from datasets import load_dataset, disable_progress_bars
+disable_progress_bars()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, start = peak(), time.perf_counter()
+corpus = load_dataset(name, data_dir=folder, cache_dir=cache, num_proc=num_proc)
+seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "peak_mib": peak(), "imports_mib": before, "posts": sum(corpus.num_rows.values())}))
+"""
+
+
+def write_multi_zol(folder: Path, posts: int) -> None:
+    """Text lines of about 100 words, up to four picture names, as in the release; pictures are tiny."""
+    (folder / "img").mkdir(parents=True)
+    shares = {"Train": 0.8, "Dev": 0.1, "Test": 0.1}
+    for part, share in shares.items():
+        with (folder / f"zol_{part}_jieba.txt").open("w", encoding="utf-8") as file:
+            for post in range(int(posts * share)):
+                text = " ".join([part, str(post), *(WORDS[(post * i) % len(WORDS)] for i in range(1, 98))])
+                names = [f"{part}_{post}_{slot}.jpg" for slot in range(post % 5)]
+                file.write(f"{text}\n{names}\n电池续航\n{[10.0, 8.0, 6.0][post % 3]}\n")
+                for name in names[:1]:
+                    (folder / "img" / name).touch()
+
+
+def write_vso(folder: Path, posts: int) -> None:
+    (folder / "images").mkdir(parents=True)
+    (folder / "3244ANPs.txt").write_text(
+        "1. big [sentiment: 1.00] [#images: 9]\n"
+        "\tbig_dog [sentiment: 1.10] [#imgs: 9]\n"
+        "\tsad_dog [sentiment: -1.10] [#imgs: 9]\n"
+    )
+    with (folder / "posts.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "title", "description", "tags", "anp", "image"])
+        for post in range(posts):
+            words = " ".join(f"word{(post * i) % 997}" for i in range(60))
+            writer.writerow([post, f"photo {post}", words, "dog", ["big_dog", "sad_dog"][post % 2], f"{post}.jpg"])
+            (folder / "images" / f"{post}.jpg").touch()
+
+
+WRITERS = {"multi_zol": write_multi_zol, "vso": write_vso}
+
+
+def measure(name: str, folder: Path, cache: Path, num_proc: int = 0) -> dict:
+    root = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", CHILD, name, str(folder), str(cache), str(num_proc)]
+    environment = os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="write the figures here as JSON too")
+    args = parser.parse_args()
+    figures = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, write in WRITERS.items():
+            rows = {}
+            for size in SIZES:
+                folder = Path(temporary, f"{name}-{size}")
+                write(folder, size)
+                builds = [measure(name, folder, folder / f"cache{run}") for run in range(REPEATS)]
+                opened = [measure(name, folder, folder / "cache0") for _ in range(REPEATS)]
+                two = [measure(name, folder, folder / f"two{run}", num_proc=2) for run in range(REPEATS)]
+                assert {run["posts"] for run in builds + opened + two} == {builds[0]["posts"]}
+                rows[size] = {
+                    "posts": builds[0]["posts"],
+                    "build_seconds": statistics.median(run["seconds"] for run in builds),
+                    "build_seconds_two_processes": statistics.median(run["seconds"] for run in two),
+                    "open_seconds": statistics.median(run["seconds"] for run in opened),
+                    "peak_mib": statistics.median(run["peak_mib"] for run in builds),
+                    "imports_mib": statistics.median(run["imports_mib"] for run in builds),
+                }
+            small, large = (rows[size] for size in SIZES)
+            figures[name] = {
+                **{str(size): {key: round(value, 3) for key, value in row.items()} for size, row in rows.items()},
+                "ratio_of_time": round(large["build_seconds"] / small["build_seconds"], 2),
+                "ratio_of_peak_memory": round(large["peak_mib"] / small["peak_mib"], 3),
+                "ratio_of_one_process_to_two": round(large["build_seconds"] / large["build_seconds_two_processes"], 2),
+                "ratio_of_open_to_build": round(large["open_seconds"] / large["build_seconds"], 4),
+            }
+            print(f"{name}: {json.dumps(figures[name], indent=2)}")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        result = {
+            "command": "python benchmarks/corpus_build.py --output " + args.output.as_posix(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "repeats": REPEATS,
+            "figures": figures,
+        }
+        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
