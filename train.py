@@ -74,8 +74,8 @@ def load_corpus(args: DataArguments) -> tuple[DatasetDict, dict]:
     corpus, bad_images = screen_images(corpus, args.on_bad_image)
     if args.modalities != "text" and args.on_bad_image == "error" and not any(corpus["train"]["images"]):
         raise ValueError(
-            f"{args.dataset} has no pictures here ({'; '.join(notes) or 'no post names one'}): get them, or train on the "
-            "texts with --modalities text, or let --on_bad_image missing count them as absent."
+            f"{args.dataset} has no pictures here ({'; '.join(notes) or 'no post names one'}): get them, or train on "
+            "the texts with --modalities text, or let --on_bad_image missing count them as absent."
         )
     return corpus, {"missing_posts": missing_report(corpus), "notes": notes, "bad_images": bad_images}
 

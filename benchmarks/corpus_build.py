@@ -31,7 +31,8 @@ peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before, start = peak(), time.perf_counter()
 corpus = load_dataset(name, data_dir=folder, cache_dir=cache, num_proc=num_proc)
 seconds = time.perf_counter() - start
-print(json.dumps({"seconds": seconds, "peak_mib": peak(), "imports_mib": before, "posts": sum(corpus.num_rows.values())}))
+posts = sum(corpus.num_rows.values())
+print(json.dumps({"seconds": seconds, "peak_mib": peak(), "imports_mib": before, "posts": posts}))
 """
 
 
