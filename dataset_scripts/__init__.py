@@ -43,7 +43,10 @@ def source_hash(module: str) -> str:
 def _state(path: Path) -> tuple[str, ...]:
     """What the cache key keeps of an index entry. A folder's time changes when files come or go in it."""
     modified = str(path.stat().st_mtime_ns)
-    return (modified, hashlib.sha256(path.read_bytes()).hexdigest()) if path.is_file() else (modified,)
+    if not path.is_file():
+        return (modified,)
+    with path.open("rb") as file:
+        return (modified, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class CorpusModuleFactory(datasets.load.PackagedDatasetModuleFactory):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,7 +241,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
         if not cells["id"].strip():
             raise ValueError(f"{where}: no id; give each post one")
         picture = check_file_name(cells["image"].strip(), where)
-        yield cells["id"].strip(), anp_name(cells["anp"]), offset, picture
+        yield cells["id"].strip(), sys.intern(anp_name(cells["anp"])), offset, picture
 
 
 def _files(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:

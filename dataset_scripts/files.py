@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -55,7 +56,7 @@ def list_files(folder: Path) -> set[str]:
     Raises:
         ValueError: a symbolic link leads out of the folder, or two names differ in case alone.
     """
-    inside, names, folded = folder.resolve(), set(), {}
+    inside, names = folder.resolve(), set()
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_symlink() and not Path(entry).resolve().is_relative_to(inside):
@@ -64,13 +65,11 @@ def list_files(folder: Path) -> set[str]:
                     f"{entry.path} is a symbolic link to {target}, out of its folder: a release has no such links; "
                     "put the file itself there, or remove the link"
                 )
-            twin = folded.setdefault(entry.name.casefold(), entry.name)
-            if twin != entry.name:
-                raise ValueError(
-                    f"{folder} has two files of one name, {min(twin, entry.name)} and {max(twin, entry.name)}: "
-                    "remove one of the two"
-                )
             names.add(entry.name)
+    if len({name.casefold() for name in names}) < len(names):
+        count = Counter(name.casefold() for name in names)
+        twins = sorted(name for name in names if count[name.casefold()] > 1)
+        raise ValueError(f"{folder} has two files of one name, {twins[0]} and {twins[1]}: remove one of the two")
     return names
 
 

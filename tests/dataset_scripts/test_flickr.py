@@ -174,10 +174,10 @@ def test_line_ends_and_byte_order_mark(tmp_path, load, end):
 
 def test_cells_of_several_lines(tmp_path, load):
     folder = write_flickr_table(tmp_path / "vso", count=1)
-    row = (
-        'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg\nb,t,one two three four five six,,drab city,0.jpg'
+    text = (
+        'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg\nb,t,one two three four five six,,drab city,p0.jpg'
     )
-    (folder / "posts.csv").write_text("id,title,description,tags,anp,image\n" + row)
+    (folder / "posts.csv").write_text(HEADER + text + "\n")
     rows = by_photo(load("vso", data_dir=str(folder)))
     assert rows["a"]["text"] == 'one two\nthree "four" five\nsix'
     assert rows["b"]["text"] == "one two three four five six"
