@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import load_dataset
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoProcessor
@@ -17,6 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 import train
 from arguments import parse_arguments, parse_kwargs
 from dataset_scripts.corpus import read_splits
+from dataset_scripts.export import export
 from dataset_scripts.mvsa.mvsa import SPLITS
 from modeling import ARCHITECTURES, BadImageError
 
@@ -276,6 +278,15 @@ def test_a_corpus_without_pictures_is_refused_until_one_says_so(run, tmp_path, s
     assert "note: no folder" in capsys.readouterr().out
     assert made["posts"] == {"train": 4, "validation": 1, "test": 2}
     run(tmp_path / "text", *argv, "--modalities", "text")
+
+
+def test_an_exported_corpus_trains(run, tmp_path, standins):
+    folder = standins.write_twitter(tmp_path / "twitter2015")
+    corpus = load_dataset("twitter2015", data_dir=str(folder))
+    export(corpus, "twitter2015", "official", tmp_path / "parquet")
+    made = run(tmp_path / "run", "--dataset", str(tmp_path / "parquet"))
+    assert made["posts"] == {"train": 4, "validation": 1, "test": 2}
+    assert made["missing_posts"] == {}
 
 
 def test_every_aspect_has_a_word_of_its_own(run, tmp_path, standins):
