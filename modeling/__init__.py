@@ -5,8 +5,17 @@ from typing import NamedTuple
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
 
 from .base import POLARITY, MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .co_memory_aspect import (
+    CoMemoryAspectConfig,
+    CoMemoryAspectForSequenceClassification,
+    CoMemoryAspectModel,
+    CoMemoryAspectProcessor,
+)
 from .comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel, CoMNProcessor
-from .processing import SEGMENTERS, BadImageError, MultimodalProcessor, load_image
+from .mdse import MDSEConfig, MDSEForSequenceClassification, MDSEModel, MDSEProcessor
+from .mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, MIMNProcessor
+from .processing import BadImageError, MultimodalProcessor, load_image
+from .text_steps import TEXT_STEPS, prepare_text
 
 
 class Architecture(NamedTuple):
@@ -18,6 +27,14 @@ class Architecture(NamedTuple):
 
 ARCHITECTURES = {
     "comn": Architecture(CoMNConfig, CoMNProcessor, CoMNModel, CoMNForSequenceClassification),
+    "mdse": Architecture(MDSEConfig, MDSEProcessor, MDSEModel, MDSEForSequenceClassification),
+    "mimn": Architecture(MIMNConfig, MIMNProcessor, MIMNModel, MIMNForSequenceClassification),
+    "co_memory_aspect": Architecture(
+        CoMemoryAspectConfig,
+        CoMemoryAspectProcessor,
+        CoMemoryAspectModel,
+        CoMemoryAspectForSequenceClassification,
+    ),
 }
 
 for _name, _architecture in ARCHITECTURES.items():
@@ -29,7 +46,7 @@ for _name, _architecture in ARCHITECTURES.items():
 __all__ = [
     "ARCHITECTURES",
     "POLARITY",
-    "SEGMENTERS",
+    "TEXT_STEPS",
     "Architecture",
     "BadImageError",
     "MultimodalConfig",
@@ -37,4 +54,5 @@ __all__ = [
     "MultimodalPreTrainedModel",
     "MultimodalProcessor",
     "load_image",
+    "prepare_text",
 ]

@@ -49,6 +49,76 @@ class GuidedAttention(nn.Module):
         return attend(weights, memory), weights
 
 
+class ProjectedAttention(nn.Module):
+    """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py, score "mlp").
+
+    With keys `k_i = W_k m_i` and a query `q = W_q v`, `score_i = tanh(w·[k_i; q])`, and the attended vector is
+    `W_o Σ α_i k_i + b_o`: the values are the keys. The code takes the softmax over padding too, so that its result
+    depends on what else is in the batch; here padding takes no part. Over an empty memory the sum is zero, and `b_o`
+    is what remains.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.key_proj = nn.Linear(size, size, bias=False)
+        self.query_proj = nn.Linear(size, size, bias=False)
+        self.score = nn.Linear(2 * size, 1, bias=False)
+        self.output_proj = nn.Linear(size, size)
+
+    def forward(
+        self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """memory (B, M, D), mask (B, M) bool, guide (B, D) -> attended vector (B, D), weights (B, M)."""
+        keys = self.key_proj(memory)  # (B, M, D)
+        query = self.query_proj(guide)  # (B, D)
+        # w·[k; q] = w_k·k + w_q·q. As a matrix product with one column, its last bit would depend on where in memory
+        # the weights lie, and a loaded model would not give the very logits of the saved one.
+        key_weight, query_weight = self.score.weight[0].chunk(2)
+        scores = (keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True)  # (B, M)
+        weights = masked_softmax(torch.tanh(scores), mask)
+        return self.output_proj(attend(weights, keys)), weights
+
+
+class MaskedLSTM(nn.Module):
+    """An LSTM that reads the True positions of a mask as if there were no others, in one or both directions.
+
+    Equal to `nn.LSTM` over a packed sequence, which graphs cannot hold (`torch.export`, `torch.compile`). Here each
+    direction is an LSTM of its own over positions reordered so that its first step comes first and padding last: what
+    is read after the last step is thrown away. The True positions may be anywhere.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bidirectional: bool):
+        super().__init__()
+        self.forward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self.backward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True) if bidirectional else None
+
+    def forward(self, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """sequence (B, M, D), mask (B, M) bool -> the state at every position (B, M, H), (B, M, 2H) in both
+        directions (forward half first); zero where the mask is False."""
+        length = mask.shape[1]
+        position = torch.arange(length, device=mask.device)
+        states = self._read(self.forward_lstm, sequence, torch.where(mask, position, length + position))
+        if self.backward_lstm is not None:
+            backward = self._read(self.backward_lstm, sequence, torch.where(mask, -position, length + position))
+            states = torch.cat([states, backward], -1)
+        return states * mask.unsqueeze(-1)
+
+    @staticmethod
+    def _read(lstm: nn.LSTM, sequence: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+        """The states of an LSTM that reads the positions of each row in the order of their rank (B, M)."""
+        order = rank.argsort(1)
+        # In the weights' precision whatever autocast says: many CPUs have no other LSTM, and rounding adds up over steps.
+        with torch.autocast(sequence.device.type, enabled=False):
+            states, _ = lstm(sequence.to(lstm.weight_hh_l0.dtype).take_along_dim(order.unsqueeze(-1), 1))
+        return states.take_along_dim(order.argsort(1).unsqueeze(-1), 1)
+
+
+def masked_mean(memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The mean of memory (B, M, D) over the True positions of mask (B, M): (B, D), zero where a row has none."""
+    weights = mask.to(memory.dtype)  # (B, M)
+    return attend(weights / weights.sum(1, keepdim=True).clamp(min=1), memory)
+
+
 def attend(weights: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
     """The weighted sum of the memory: weights (B, M), memory (B, M, D) -> (B, D)."""
     return torch.bmm(weights.to(memory.dtype).unsqueeze(1), memory).squeeze(1)

@@ -1,8 +1,6 @@
 """One processor for every architecture: tokenizer, image transforms and aspect, several images, missing parts."""
 
-import importlib
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from .encoders import SmallCNNConfig
+from .text_steps import check_text_steps, prepare_text
 
 logger = logging.get_logger(__name__)
 
@@ -89,54 +88,32 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array.round().clip(0, 255).astype(np.uint8))
 
 
-def _segment_characters(text: str) -> list[str]:
-    return re.sub(r"([\u3400-\u9fff\uf900-\ufaff])", r" \1 ", text).split()
-
-
-def _segment_with(package: str) -> Callable[[str], list[str]]:
-    return lambda text: list(importlib.import_module(package).cut(text))
-
-
-# Word segmentation for languages written without blanks, by the name that is saved with the processor. To use your
-# own: SEGMENTERS["mine"] = function(text) -> words, before the processor is built and before it is loaded.
-SEGMENTERS: dict[str, Callable[[str], list[str]]] = {
-    "characters": _segment_characters,
-    "jieba": _segment_with("jieba"),
-    "rjieba": _segment_with("rjieba"),
-}
-
 # A link, a #tag or @mention, a word with inner apostrophes or hyphens, or one sign (an emoji, say).
 _WORD = r"https?://\S+|[#@]?\w+(?:['’\-]\w+)*|[^\w\s]"
 
 
 def build_word_tokenizer(
-    texts: Iterable[str], vocab_size: int = 10_000, segmenter: str | None = None
+    texts: Iterable[str], vocab_size: int = 10_000, text_steps: Sequence[str] | None = None
 ) -> PreTrainedTokenizerFast:
     """A word-level, lower-casing fast tokenizer of the most frequent words; index 0 pads, 1 is the unknown word.
 
     Args:
         texts: the texts of the training split, and of no other.
         vocab_size: words kept, the two special ones included (MultiSentiNet keeps 10,000).
-        segmenter: a key of `SEGMENTERS`, as the processor will use.
+        text_steps: keys of `TEXT_STEPS`, those that the processor will use.
+
+    Raises:
+        ValueError: a step that is not in `TEXT_STEPS`.
+        ImportError: a step whose package is not installed.
     """
-    _check_segmenter(segmenter)
+    steps = text_steps or []
+    check_text_steps(steps)
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
-    tokenizer.train_from_iterator((_prepare_text(text, segmenter) for text in texts), trainer)
+    tokenizer.train_from_iterator((prepare_text(text, steps) for text in texts), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-
-
-def _check_segmenter(segmenter: str | None) -> None:
-    if segmenter is not None and segmenter not in SEGMENTERS:
-        raise ValueError(f"segmenter={segmenter!r} is unknown: choose from {', '.join(SEGMENTERS)}, or add yours.")
-
-
-def _prepare_text(text: str | None, segmenter: str | None) -> str:
-    # Half a surrogate pair, as broken JSON has it, cannot be encoded: it becomes the replacement sign.
-    text = (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return " ".join(SEGMENTERS[segmenter](text)) if segmenter else text
 
 
 class MultimodalProcessor(ProcessorMixin):
@@ -148,8 +125,12 @@ class MultimodalProcessor(ProcessorMixin):
         max_length: tokens of a text that are kept.
         max_aspect_length: tokens of an aspect that are kept.
         max_images: images of a post that are kept, from the first on.
-        segmenter: how texts are cut into words before the tokenizer sees them: None (the text is left as it is) or a
-            key of `SEGMENTERS`, for Chinese `"rjieba"`.
+        text_steps: what is done to texts and aspects before the tokenizer sees them, as keys of `TEXT_STEPS` in the
+            order in which they are applied, say `["strip_links", "emoji_to_words"]`, for Chinese `["rjieba"]`. None
+            leaves them as they are.
+
+    Raises:
+        ValueError: a step that is not in `TEXT_STEPS`.
     """
 
     _auto_class = "AutoProcessor"
@@ -161,13 +142,13 @@ class MultimodalProcessor(ProcessorMixin):
         max_length: int = 50,
         max_aspect_length: int = 4,
         max_images: int = 1,
-        segmenter: str | None = None,
+        text_steps: list[str] | None = None,
     ):
-        _check_segmenter(segmenter)
+        check_text_steps(text_steps or [])
         self.max_length = max_length
         self.max_aspect_length = max_aspect_length
         self.max_images = max_images
-        self.segmenter = segmenter
+        self.text_steps = text_steps
         super().__init__(image_processor, tokenizer)
 
     @classmethod
@@ -177,7 +158,6 @@ class MultimodalProcessor(ProcessorMixin):
         image: str | Path,
         texts: Iterable[str] = (),
         vocab_size: int = 10_000,
-        segmenter: str | None = None,
         image_size: int | None = None,
         **kwargs,
     ) -> "MultimodalProcessor":
@@ -187,13 +167,14 @@ class MultimodalProcessor(ProcessorMixin):
             texts: the training texts, of which `"word_vectors"` takes its words.
             vocab_size: how many words it keeps.
             image_size: height and width of the pictures in pixels, for `"small_cnn"` and timm; theirs by default.
-            kwargs: `max_length` and the like.
+            kwargs: arguments of the processor: `text_steps`, with which the words are counted too, `max_length` and
+                the like.
         """
         if text == "word_vectors":
-            tokenizer = build_word_tokenizer(texts, vocab_size, segmenter)
+            tokenizer = build_word_tokenizer(texts, vocab_size, kwargs.get("text_steps"))
         else:
             tokenizer = AutoTokenizer.from_pretrained(text)
-        return cls(_image_processor(image, image_size), tokenizer, segmenter=segmenter, **kwargs)
+        return cls(_image_processor(image, image_size), tokenizer, **kwargs)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -233,6 +214,7 @@ class MultimodalProcessor(ProcessorMixin):
 
         Raises:
             BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
+            ImportError: the package of a text step is not installed.
             ValueError: lists of different length, or no part given at all.
         """
         if return_tensors != "pt":
@@ -265,7 +247,7 @@ class MultimodalProcessor(ProcessorMixin):
         return texts, nested, aspect
 
     def _encode_text(self, texts: list[str | None], max_length: int) -> dict[str, torch.Tensor]:
-        texts = [_prepare_text(text, self.segmenter) for text in texts]
+        texts = [prepare_text(text, self.text_steps or []) for text in texts]
         blank = [not text.strip() for text in texts]
         # A blank text is read as one unknown word, so that a row is never empty, and then masked.
         filled = [self.tokenizer.unk_token if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]

@@ -195,10 +195,12 @@ def train_steps(model, batch, labels, steps: int, lr: float = 1e-2) -> None:
     torch.manual_seed(0)
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     for _ in range(steps):
         optimizer.zero_grad()
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
+        decay.step()
     model.eval()
 
 
@@ -276,6 +278,9 @@ def test_6_overfits_16_posts_and_is_deterministic(architecture, encoders, backbo
     one, other = (model.state_dict() for model in models)
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # whether it can fit is the question, not how well it generalises
     train_steps(model, batch, labels, steps=70)
     assert (logits(model, batch).argmax(-1) == labels).all()
 

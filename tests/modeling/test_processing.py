@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from transformers import AutoProcessor
 
-from modeling import SEGMENTERS, BadImageError, load_image
+from modeling import BadImageError, load_image
 from modeling.comn import CoMNProcessor
 from modeling.processing import build_word_tokenizer
 
@@ -305,29 +305,18 @@ def test_the_vocabulary_is_that_of_the_texts():
 CHINESE = "这款手机的屏幕效果很好,电池续航也不错"
 
 
-@pytest.mark.parametrize("segmenter", ["characters", "rjieba"])
-def test_chinese_is_cut_into_words(tmp_path, segmenter):
-    if segmenter == "rjieba":
-        pytest.importorskip("rjieba")
-    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [CHINESE], segmenter=segmenter)
+@pytest.mark.parametrize("step", ["characters", "jieba", "rjieba"])
+def test_chinese_is_cut_into_words(tmp_path, step):
+    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [CHINESE], text_steps=[step])
     batch = processor(text=CHINESE, aspect="屏幕效果")
     assert batch["attention_mask"].sum() > 8
     assert (batch["input_ids"] > 1).all()
     assert (batch["aspect_input_ids"] > 1).all()
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
-    assert loaded.segmenter == segmenter
     assert torch.equal(loaded(text=CHINESE)["input_ids"], batch["input_ids"])
 
 
-def test_without_a_segmenter_a_sentence_is_a_word():
+def test_without_segmentation_a_clause_is_a_word():
     processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [CHINESE])
     assert processor(text=CHINESE)["attention_mask"].sum() == 3  # two clauses and the comma
-
-
-def test_segmentation_can_be_plugged_in(monkeypatch):
-    with pytest.raises(ValueError, match="segmenter='mine' is unknown: choose from characters, jieba, rjieba"):
-        CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["a"], segmenter="mine")
-    monkeypatch.setitem(SEGMENTERS, "mine", lambda text: text.split("|"))
-    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["a|b"], segmenter="mine")
-    assert processor(text="a|b|a")["attention_mask"].sum() == 3
