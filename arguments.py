@@ -60,6 +60,14 @@ class DataArguments:
     modalities: Literal["both", "text", "image"] = field(
         default="both", metadata={"help": "Which parts of a post the model is given, in training and evaluation."}
     )
+    image_augmentation: list[Literal["flip", "crop", "erase"]] = field(
+        default_factory=list,
+        metadata={"help": "What is done to training images, anew each time: flip, crop (after padding), erase."},
+    )
+    text_augmentation: str | None = field(
+        default=None,
+        metadata={"help": "Column with the text in other words, which training reads every second time."},
+    )
     cache_features: bool = field(
         default=False,
         metadata={"help": "Run the frozen encoders once, before training, and keep their output in memory."},
@@ -84,6 +92,12 @@ class RunArguments(TrainingArguments):
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = field(
         default="accuracy", metadata={"help": "Score on the validation split that picks the epoch."}
+    )
+    text_from_epoch: float = field(
+        default=0, metadata={"help": "Train the text encoder from this epoch on only (CLMLF and MDSE: from 20)."}
+    )
+    rest_until_epoch: float | None = field(
+        default=None, metadata={"help": "Train all but the text encoder until this epoch only (MDSE's code: 20)."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}

@@ -19,7 +19,7 @@ import torch
 from datasets import DatasetDict, load_dataset
 from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
-from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, set_seed
+from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -29,6 +29,7 @@ from dataset_scripts.corpus import corpus_notes, missing_report
 from dataset_scripts.screening import screen_images
 from metrics.sentiment.sentiment import Sentiment
 from modeling import ARCHITECTURES, MultimodalPreTrainedModel, MultimodalProcessor
+from trainer import AugmentedPosts, MultimodalTrainer
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers")
 
@@ -197,6 +198,13 @@ def main() -> None:
     processor, model = build(model_args, words, dict(enumerate(label_names)))
     collator = PostCollator(processor, data_args.modalities)
     posts = corpus
+    if data_args.image_augmentation or data_args.text_augmentation:
+        if data_args.cache_features:
+            raise ValueError(
+                "cache_features keeps what the encoders saw once: it cannot be combined with augmentation."
+            )
+        changed = AugmentedPosts(corpus["train"], data_args.image_augmentation, data_args.text_augmentation)
+        posts = dict(corpus) | {"train": changed}
     if data_args.cache_features:
         posts = {split: encode_features(model, corpus[split], collator, run_args) for split in corpus}
         collator = FeatureCollator()
@@ -206,7 +214,7 @@ def main() -> None:
         return {name: value for name, value in scores.items() if isinstance(value, float)}
 
     patience = run_args.early_stopping_patience
-    trainer = Trainer(
+    trainer = MultimodalTrainer(
         model=model,
         args=run_args,
         data_collator=collator,

@@ -15,6 +15,8 @@ import datasets.load
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
+from .files import content_hash
+
 CORPORA = {
     "msed": "dataset_scripts.msed.msed",
     "multi_zol": "dataset_scripts.multi_zol.multi_zol",
@@ -45,8 +47,7 @@ def _state(path: Path) -> tuple[str, ...]:
     modified = str(path.stat().st_mtime_ns)
     if not path.is_file():
         return (modified,)
-    with path.open("rb") as file:
-        return (modified, hashlib.file_digest(file, "sha256").hexdigest())
+    return (modified, content_hash(path))
 
 
 class CorpusModuleFactory(datasets.load.PackagedDatasetModuleFactory):

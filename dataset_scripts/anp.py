@@ -1,6 +1,5 @@
 """Flickr photos found by adjective-noun pairs (ANPs), whose sentiment labels the photo: what VSO and MVSO share."""
 
-import json
 import math
 import re
 import sys
@@ -18,6 +17,7 @@ from .files import (
     find_pictures,
     list_files,
     picture_paths,
+    read_json,
     read_rows_at,
     read_table,
     release_folder,
@@ -261,10 +261,7 @@ def _files(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]
 
 
 def _read_json(path: Path) -> dict[str, str]:
-    try:
-        post = json.loads(decode_text(path.read_bytes()))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: no JSON: {error}; get it again") from error
+    post = read_json(path)
     if not isinstance(post, dict):
         raise ValueError(f"{path}: a post is a JSON object with title, description and tags; get it again")
     cells = {}

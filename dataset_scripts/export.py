@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from . import CORPORA
 from .corpus import CLEAN, corpus_notes, missing_report
+from .files import content_hash
 
 POSTS_A_SHARD = 1000
 CARD, STATE = "README.md", ".export.json"
@@ -40,7 +41,7 @@ def export(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
         "corpus": name,
         "config": config,
         "posts_a_shard": POSTS_A_SHARD,
-        "content": {split: _content_hash(posts) for split, posts in corpus.items()},
+        "content": {split: _rows_hash(posts) for split, posts in corpus.items()},
     }
     _claim(output, state)
     shards = {}
@@ -52,7 +53,7 @@ def export(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
     for path, (posts, start) in tqdm(shards.items(), desc=f"exporting {name}", unit="shard"):
         if not path.exists():
             _write_shard(posts, start, path)
-    card = make_card(corpus, name, config, {path.name: _sha256(path) for path in shards})
+    card = make_card(corpus, name, config, {path.name: content_hash(path) for path in shards})
     _move_into_place(output / CARD, card.encode())
     (output / STATE).unlink()
 
@@ -71,7 +72,7 @@ def _claim(output: Path, state: dict) -> None:
         _move_into_place(output / STATE, json.dumps(state).encode())
 
 
-def _content_hash(posts: Dataset) -> str:
+def _rows_hash(posts: Dataset) -> str:
     """Of all that the rows hold, pictures by their paths; a dataset's fingerprint differs from process to process."""
     digest = hashlib.sha256()
     for batch in posts.with_format("arrow").iter(POSTS_A_SHARD):
@@ -93,11 +94,6 @@ def _move_into_place(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def make_card(corpus: DatasetDict, name: str, config: str, checksums: dict[str, str]) -> str:
@@ -146,7 +142,7 @@ def make_card(corpus: DatasetDict, name: str, config: str, checksums: dict[str, 
     lines += [f"- {note.partition(': ')[0]}" for note in corpus_notes(corpus)]
     lines += ["", "### Checksums (SHA-256)", "```"]
     ids = folder / "splits" / ("" if name == "sample_posts" else f"{name}/{config.removesuffix(CLEAN)}")
-    lines += [f"{_sha256(path)}  {path.name} (ids)" for path in sorted(ids.glob("*.txt"))] if ids.is_dir() else []
+    lines += [f"{content_hash(path)}  {path.name} (ids)" for path in sorted(ids.glob("*.txt"))] if ids.is_dir() else []
     lines += [f"{checksum}  data/{file}" for file, checksum in checksums.items()]
     lines.append("```")
     return (

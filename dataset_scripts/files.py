@@ -1,11 +1,13 @@
 """Reading what the authors of a corpus ship: folders, texts of unknown encoding, tables, names of pictures."""
 
 import csv
+import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 UNPACK = "unpack the archive and give"
 
@@ -169,3 +171,40 @@ def find_pictures(folder: Path, named: Iterable[str]) -> tuple[str | None, list[
 
 def picture_paths(folder: str | None, names: Iterable[str]) -> list[str]:
     return [f"{folder}/{name}" for name in names] if folder else []
+
+
+def given_file(option: str, path: str) -> Path:
+    """The file or folder that an option names.
+
+    Raises:
+        FileNotFoundError: it does not exist; names the option.
+    """
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise FileNotFoundError(f"{option}={path} does not exist")
+    return found
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        ValueError: it is no JSON, or an object has a key twice; names the file.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict:
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        if twice:
+            raise ValueError(f"{path}: two entries for {', '.join(sorted(twice)[:10])}; remove one of the two")
+        return dict(pairs)
+
+    try:
+        return json.loads(decode_text(path.read_bytes()), object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: no JSON: {error}; get it again") from error

@@ -79,8 +79,7 @@ class MDSEConfig(MultimodalConfig):
 class MDSEProcessor(MultimodalProcessor):
     """The processor of MDSE: 128 tokens of text (the paper's length), one image unless told otherwise, no aspect."""
 
-    def __init__(self, image_processor, tokenizer, max_length: int = 128, **kwargs):
-        super().__init__(image_processor, tokenizer, max_length=max_length, **kwargs)
+    default_max_length = 128
 
 
 class Block(nn.Module):

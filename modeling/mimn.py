@@ -64,16 +64,8 @@ class MIMNConfig(MultimodalConfig):
 class MIMNProcessor(MultimodalProcessor):
     """The processor of MIMN: 320 tokens of text, 4 of the aspect and 5 images, as in the paper."""
 
-    def __init__(
-        self,
-        image_processor,
-        tokenizer,
-        max_length: int = 320,
-        max_aspect_length: int = 4,
-        max_images: int = 5,
-        segmenter: str | None = None,
-    ):
-        super().__init__(image_processor, tokenizer, max_length, max_aspect_length, max_images, segmenter)
+    default_max_length = 320
+    default_max_images = 5
 
 
 class Interaction(nn.Module):

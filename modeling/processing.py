@@ -122,9 +122,9 @@ class MultimodalProcessor(ProcessorMixin):
     Args:
         image_processor: any of transformers' image processors; the default resizes the whole picture.
         tokenizer: any fast tokenizer.
-        max_length: tokens of a text that are kept.
+        max_length: tokens of a text that are kept; a warning tells once that some text has more.
         max_aspect_length: tokens of an aspect that are kept.
-        max_images: images of a post that are kept, from the first on.
+        max_images: images of a post that are kept, from the first on; a warning tells once that some post has more.
         text_steps: what is done to texts and aspects before the tokenizer sees them, as keys of `TEXT_STEPS` in the
             order in which they are applied, say `["strip_links", "emoji_to_words"]`, for Chinese `["rjieba"]`. None
             leaves them as they are.
@@ -134,20 +134,24 @@ class MultimodalProcessor(ProcessorMixin):
     """
 
     _auto_class = "AutoProcessor"
+    # What a subclass has of its paper.
+    default_max_length = 50
+    default_max_aspect_length = 4
+    default_max_images = 1
 
     def __init__(
         self,
         image_processor,
         tokenizer,
-        max_length: int = 50,
-        max_aspect_length: int = 4,
-        max_images: int = 1,
+        max_length: int | None = None,
+        max_aspect_length: int | None = None,
+        max_images: int | None = None,
         text_steps: list[str] | None = None,
     ):
         check_text_steps(text_steps or [])
-        self.max_length = max_length
-        self.max_aspect_length = max_aspect_length
-        self.max_images = max_images
+        self.max_length = self.default_max_length if max_length is None else max_length
+        self.max_aspect_length = self.default_max_aspect_length if max_aspect_length is None else max_aspect_length
+        self.max_images = self.default_max_images if max_images is None else max_images
         self.text_steps = text_steps
         super().__init__(image_processor, tokenizer)
 
@@ -254,6 +258,8 @@ class MultimodalProcessor(ProcessorMixin):
         encoded = self.tokenizer(
             filled, padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
         )
+        if any(encoding.overflowing for encoding in encoded.encodings):
+            logger.warning_once(f"A text or aspect has more than {max_length} tokens: the first {max_length} are kept.")
         attention_mask = encoded["attention_mask"]
         attention_mask[torch.tensor(blank)] = 0
         return {"input_ids": encoded["input_ids"], "attention_mask": attention_mask}

@@ -86,7 +86,7 @@ def test_without_arguments():
     ("recipe", "message"),
     [
         ("learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
-        ("hops: 3", "unknown key 'hops'; as a field of comn it belongs under model_kwargs"),
+        ("hops: 3", "unknown key 'hops'; as a field of comn, mimn, co_memory_aspect it belongs under model_kwargs"),
         ("learning_rate: fast", "argument --learning_rate/--learning-rate: invalid float value: 'fast'"),
         ("on_bad_image: ignore", "invalid choice: 'ignore'"),
         ("just words", "holds no 'key: value' lines"),

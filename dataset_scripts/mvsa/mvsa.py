@@ -1,13 +1,14 @@
 """MVSA: tweets with one picture each (Niu et al., Sentiment Analysis on Multi-View Social Data, MMM 2016)."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
 from ..corpus import LABELS, Corpus, features, read_splits, with_clean
-from ..files import decode_text, list_files, release_folder, text_encoding
+from ..files import content_hash, decode_text, given_file, list_files, read_json, release_folder, text_encoding
 
 LABEL_FILE = "labelResultAll.txt"
 SPLITS = Path(__file__).parent / "splits"
@@ -17,6 +18,35 @@ COUNTS = {
     "mvsa_single": {"positive": 2683, "neutral": 470, "negative": 1358},
     "mvsa_multiple": {"positive": 11318, "neutral": 4408, "negative": 1298},
 }
+
+
+@dataclass
+class MVSAConfig(BuilderConfig):
+    """Args:
+    translations: JSON files as CLMLF ships them, a list of {"id", "text_translation"} each (the texts translated and
+        back, to augment training); adds the column `text_translation`, None for posts without one.
+    """
+
+    translations: list[str] | None = None
+
+    def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
+        """The cache key; with the content of the translations, which may change under the same name."""
+        if self.translations:
+            hashes = [content_hash(given_file("translations", name)) for name in self.translations]
+            config_kwargs = config_kwargs | {"translations": hashes}
+        return super().create_config_id(config_kwargs, custom_features)
+
+
+def read_translations(path: Path) -> dict[str, str]:
+    """{id: text translated and back} of a file of CLMLF.
+
+    Raises:
+        ValueError: it is no JSON list of objects with "id" and "text_translation".
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all({"id", "text_translation"} <= set(row) for row in rows):
+        raise ValueError(f"{path}: translations are a JSON list of objects with id and text_translation")
+    return {str(row["id"]): row["text_translation"] for row in rows}
 
 
 def majority(labels: list[str]) -> str | None:
@@ -83,17 +113,19 @@ class MVSA(Corpus):
         "unclear",
         "no licence is given, and the rights in tweets and pictures stay with their posters",
     )
+    BUILDER_CONFIG_CLASS = MVSAConfig
     BUILDER_CONFIGS = with_clean(
-        BuilderConfig("clmlf", "1.1.0", description="Stratified; of CLMLF (NAACL Findings 2022), MDSE."),
-        BuilderConfig("random", "1.1.0", description="8:1:1 at random, seed 1337: make_random_split.py."),
+        MVSAConfig("clmlf", "1.1.0", description="Stratified; of CLMLF (NAACL Findings 2022), MDSE."),
+        MVSAConfig("random", "1.1.0", description="8:1:1 at random, seed 1337: make_random_split.py."),
     )
     DEFAULT_CONFIG_NAME = "clmlf"
 
     def _info(self):
+        extra = {"text_translation": Value("string")} if self.config.translations else {}
         return DatasetInfo(
             description="MVSA: tweets with one picture; sentiment of text, of image, and of both together.",
             homepage="http://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/",
-            features=features(text_encoding=Value("string")),
+            features=features(text_encoding=Value("string"), **extra),
         )
 
     def _split_generators(self, dl_manager):
@@ -118,9 +150,12 @@ class MVSA(Corpus):
                 )
         names = list_files(folder / "data")
         posts = {i: row for i, row in labels.items() if f"{i}.txt" in names and f"{i}.jpg" in names}
-        return self.generators(splits, posts, folder=str(folder / "data"))
+        translations: dict[str, str] = {}
+        for name in self.config.translations or ():
+            translations |= read_translations(given_file("translations", name))
+        return self.generators(splits, posts, folder=str(folder / "data"), translations=translations)
 
-    def _generate_examples(self, chunks, folder):
+    def _generate_examples(self, chunks, folder, translations):
         for shard, posts in enumerate(chunks):
             for number, (post_id, (label, text_label, image_label)) in enumerate(posts):
                 raw = Path(folder, f"{post_id}.txt").read_bytes()
@@ -134,4 +169,6 @@ class MVSA(Corpus):
                     "image_label": image_label,
                     "text_encoding": text_encoding(raw),
                 }
+                if self.config.translations:
+                    post["text_translation"] = translations.get(post_id)
                 yield Key(shard, number), post

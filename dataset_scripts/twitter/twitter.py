@@ -2,7 +2,6 @@
 (Yu and Jiang: Adapting BERT for Target-Oriented Multimodal Sentiment Classification, IJCAI 2019)."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,16 @@ from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
 from ..corpus import LABELS, TARGET, Corpus, features, with_clean
-from ..files import check_file_name, decode_text, find_pictures, picture_paths, release_folder
+from ..files import (
+    check_file_name,
+    content_hash,
+    decode_text,
+    find_pictures,
+    given_file,
+    picture_paths,
+    read_json,
+    release_folder,
+)
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 # Where the pictures may be, seen from data_dir; TomBERT's download has them beside it.
@@ -33,9 +41,8 @@ class TwitterConfig(BuilderConfig):
 
     def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
         """The cache key; with the content of the captions, which may change under the same name."""
-        if self.captions and Path(self.captions).expanduser().is_file():
-            content = Path(self.captions).expanduser().read_bytes()
-            config_kwargs = config_kwargs | {"captions": hashlib.sha256(content).hexdigest()}
+        if self.captions:
+            config_kwargs = config_kwargs | {"captions": content_hash(given_file("captions", self.captions))}
         return super().create_config_id(config_kwargs, custom_features)
 
 
@@ -80,18 +87,7 @@ def read_captions(path: Path) -> dict[str, str]:
     """Raises:
     ValueError: it is no JSON object of strings, or names a picture twice.
     """
-
-    def once(pairs: list[tuple[str, object]]) -> dict:
-        names = [name for name, _ in pairs]
-        twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-        if twice:
-            raise ValueError(f"{path}: two captions for {', '.join(sorted(twice)[:10])}; remove one of the two")
-        return dict(pairs)
-
-    try:
-        captions = json.loads(decode_text(path.read_bytes()), object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: no JSON: {error}") from error
+    captions = read_json(path)
     if not isinstance(captions, dict) or not all(isinstance(caption, str) for caption in captions.values()):
         raise ValueError(f"{path}: captions are a JSON object {{picture file name: caption}}")
     return captions
@@ -136,21 +132,15 @@ class Twitter(Corpus):
                 splits[split].append(post_id)
                 posts[post_id] = row
         pictures, absent = find_pictures(self._image_dir(folder), {row["picture"] for row in posts.values()})
-        captions = read_captions(self._given("captions")) if self.config.captions else None
+        captions = read_captions(given_file("captions", self.config.captions)) if self.config.captions else None
         if captions is not None:
             without = len({row["picture"] for row in posts.values()} - set(captions))
             notes += [f"{without} pictures have no caption"] if without else []
         return self.generators(splits, posts, notes + absent, pictures=pictures, captions=captions)
 
-    def _given(self, option: str) -> Path:
-        path = Path(getattr(self.config, option)).expanduser()
-        if not path.exists():
-            raise FileNotFoundError(f"{option}={path} does not exist")
-        return path
-
     def _image_dir(self, folder: Path) -> Path:
         if self.config.image_dir:
-            return self._given("image_dir")
+            return given_file("image_dir", self.config.image_dir)
         candidates = [folder / path.format(name=self.dataset_name) for path in IMAGE_DIRS]
         return next((path for path in candidates if path.is_dir()), candidates[0])
 

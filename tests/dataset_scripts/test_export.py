@@ -15,6 +15,7 @@ from standins import write_flickr_table, write_msed, write_multi_zol, write_twit
 from dataset_scripts import export as export_module
 from dataset_scripts.__main__ import main
 from dataset_scripts.export import export
+from dataset_scripts.files import content_hash
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +85,7 @@ def test_card(tmp_path):
     for split, posts in corpus.items():
         assert f"| {split} | {len(posts)} |" in body
     for path in (tmp_path / "out" / "data").iterdir():
-        assert f"{export_module._sha256(path)}  data/{path.name}" in body
+        assert f"{content_hash(path)}  data/{path.name}" in body
     assert str(tmp_path) not in body
     assert "<" not in body.replace("<tab>", "").replace("<https", "").replace("<this folder or repository>", "")
 

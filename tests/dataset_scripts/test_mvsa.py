@@ -1,4 +1,5 @@
 import itertools
+import json
 import logging
 import os
 from collections import Counter
@@ -235,3 +236,29 @@ def test_random_config(release, load, posts):
     for split, rows in loaded.items():
         assert rows["id"] == [post_id for post_id in splits[split] if post_id in posts]
     assert sum(loaded.num_rows.values()) == 9
+
+
+# Back-translated texts
+
+
+def test_translations_are_a_column(release, posts, load, tmp_path):
+    first, second, *_ = posts
+    path = tmp_path / "train_translation.json"
+    path.write_text(json.dumps([{"id": first, "text_translation": "other words"}]))
+    rows = load("mvsa_single", data_dir=str(release), translations=[str(path)])["train"]
+    assert rows["text_translation"][:2] == ["other words", None]
+    path.write_text(json.dumps([{"id": int(second), "text_translation": "changed"}]))  # never from a stale cache
+    rows = load("mvsa_single", data_dir=str(release), translations=[str(path)])["train"]
+    assert rows["text_translation"][:2] == [None, "changed"]
+    assert "text_translation" not in load("mvsa_single", data_dir=str(release))["train"].features
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{}", "are a JSON list"), ("[", "no JSON"), ('[{"id": 1}]', "are a")]
+)
+def test_bad_translations(release, load, tmp_path, content, message):
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"t.json: .*{message}|t.json: {message}"):
+        load("mvsa_single", data_dir=str(release), translations=[str(tmp_path / "t.json")])
+    with pytest.raises(FileNotFoundError, match="translations=.*nowhere does not exist"):
+        load("mvsa_single", data_dir=str(release), translations=["nowhere"])

@@ -59,7 +59,7 @@ def test_captions(release, load, tmp_path):
         ("{", "captions.json: no JSON"),
         ("[1]", "captions are a JSON object"),
         ('{"a.jpg": 1}', "captions are a JSON object"),
-        ('{"a.jpg": "x", "b.jpg": "y", "a.jpg": "z"}', "two captions for a.jpg; remove one"),
+        ('{"a.jpg": "x", "b.jpg": "y", "a.jpg": "z"}', "two entries for a.jpg; remove one"),
     ],
 )
 def test_bad_captions(release, load, tmp_path, content, message):

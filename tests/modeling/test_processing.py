@@ -17,6 +17,7 @@ from transformers import AutoProcessor
 
 from modeling import BadImageError, load_image
 from modeling.comn import CoMNProcessor
+from modeling.mimn import MIMNProcessor
 from modeling.processing import build_word_tokenizer
 
 
@@ -320,3 +321,22 @@ def test_chinese_is_cut_into_words(tmp_path, step):
 def test_without_segmentation_a_clause_is_a_word():
     processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [CHINESE])
     assert processor(text=CHINESE)["attention_mask"].sum() == 3  # two clauses and the comma
+
+
+def test_a_long_text_is_cut_and_that_is_said_once(caplog):
+    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [" ".join(tiny.WORDS)], max_length=7)
+    for _ in range(2):
+        assert processor(text=["good " * 8, "bad"])["input_ids"].shape == (2, 7)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["A text or aspect has more than 7 tokens: the first 7 are kept."]
+    caplog.clear()
+    processor(text=["good " * 7], aspect=["bad"])
+    assert not caplog.records
+
+
+def test_each_architecture_keeps_the_lengths_of_its_paper(tmp_path):
+    processor = MIMNProcessor.from_backbones("word_vectors", "small_cnn", ["good"], max_images=3)
+    assert (processor.max_length, processor.max_aspect_length, processor.max_images) == (320, 4, 3)
+    processor.save_pretrained(tmp_path)
+    loaded = MIMNProcessor.from_pretrained(tmp_path)
+    assert (loaded.max_length, loaded.max_aspect_length, loaded.max_images) == (320, 4, 3)
