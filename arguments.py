@@ -22,7 +22,8 @@ class ModelArguments:
         default="word_vectors", metadata={"help": "'word_vectors', or Hub id or folder of a transformer."}
     )
     image_encoder: str = field(
-        default="small_cnn", metadata={"help": "'small_cnn', or Hub id or folder of a timm or transformers backbone."}
+        default="small_cnn",
+        metadata={"help": "'small_cnn', 'alexnet', or Hub id or folder of a timm or transformers backbone."},
     )
     word_vectors: str | None = field(
         default=None, metadata={"help": "GloVe or word2vec text file that the word vectors begin from."}
@@ -60,9 +61,12 @@ class DataArguments:
     modalities: Literal["both", "text", "image"] = field(
         default="both", metadata={"help": "Which parts of a post the model is given, in training and evaluation."}
     )
-    image_augmentation: list[Literal["flip", "crop", "erase"]] = field(
+    image_augmentation: list[str] = field(
         default_factory=list,
-        metadata={"help": "What is done to training images, anew each time: flip, crop (after padding), erase."},
+        metadata={
+            "help": "What is done to training images, anew each time they are read; crop is after padding.",
+            "choices": ["flip", "crop", "erase"],
+        },
     )
     text_augmentation: str | None = field(
         default=None,
@@ -70,7 +74,7 @@ class DataArguments:
     )
     cache_features: bool = field(
         default=False,
-        metadata={"help": "Run the frozen encoders once, before training, and keep their output in memory."},
+        metadata={"help": "Run the encoders that are frozen once, before training, and keep their output in memory."},
     )
 
 
@@ -92,6 +96,9 @@ class RunArguments(TrainingArguments):
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = field(
         default="accuracy", metadata={"help": "Score on the validation split that picks the epoch."}
+    )
+    text_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the text encoder, where it is not that of the rest."}
     )
     text_from_epoch: float = field(
         default=0, metadata={"help": "Train the text encoder from this epoch on only (CLMLF and MDSE: from 20)."}

@@ -55,21 +55,22 @@ class PostCollator:
         return dict(batch)
 
 
-def load_corpus(args: DataArguments) -> tuple[DatasetDict, dict]:
+def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDict, dict]:
     """The corpus with its undecodable images dealt with, and the report of what is missing or was left out.
 
     Raises:
-        ValueError: no such corpus, one without a training or validation split, or without any picture.
+        ValueError: no such corpus, one without a split that is `needed`, or without any picture.
         BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
     """
     if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
         raise ValueError(f"dataset '{args.dataset}' is none of {', '.join(CORPORA)}, no folder and no Hub id.")
     options = parse_kwargs(args.dataset_kwargs)
     corpus = load_dataset(args.dataset, args.dataset_config, data_dir=args.data_dir, **options)
-    for split in ("train", "validation"):
+    for split in needed:
         if split not in corpus:
             raise ValueError(
-                f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}: nothing to train on."
+                f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}. (Without validation posts the "
+                "last epoch is the result: --eval_strategy no --save_strategy no --load_best_model_at_end false.)"
             )
     notes = corpus_notes(corpus)
     corpus, bad_images = screen_images(corpus, args.on_bad_image)
@@ -118,34 +119,34 @@ class FeatureCollator:
 def encode_features(
     model: MultimodalPreTrainedModel, posts, collator: PostCollator, args: RunArguments
 ) -> list[dict[str, torch.Tensor]]:
-    """Run the frozen encoders once over a split: a list of posts with text_features and image_features.
+    """Run the frozen encoders once over a split: a list of posts with text_features and image_features in place of
+    input_ids and pixel_values. What an encoder that is trained reads stays.
 
     Raises:
-        ValueError: an encoder is trained, so that its output will not stay the same.
+        ValueError: no encoder is frozen.
     """
-    if len(model.frozen_encoders()) < 2:
-        raise ValueError("cache_features needs both encoders frozen: model_kwargs freeze_text=true freeze_image=true.")
+    frozen = model.frozen_encoders()
+    if not frozen:
+        raise ValueError("cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true.")
+    text, image = model.base_model.text_encoder in frozen, model.base_model.image_encoder in frozen
     model.to(args.device).eval()
     loader = torch.utils.data.DataLoader(
         posts, args.per_device_eval_batch_size, collate_fn=collator, num_workers=args.dataloader_num_workers
     )
+    masks = {"attention_mask": ("input_ids", "text_features"), "image_mask": ("pixel_values", "image_features")}
     rows = []
     for batch in tqdm(loader, desc="encoding", disable=not args.should_log):
         batch = {name: value.to(args.device) for name, value in batch.items()}
         with torch.no_grad():
-            tokens, text_mask = model.encode_text(batch.pop("input_ids"), batch.pop("attention_mask"), None)
-            regions, image_mask = model.encode_images(batch.pop("pixel_values"), batch.pop("image_mask"), None)
-        batch |= {"text_features": tokens, "attention_mask": text_mask.long()}  # (B, L, D), (B, L)
-        batch |= {"image_features": regions, "image_mask": image_mask}  # (B, K, R, D), (B, K)
-        kept = {"text": text_mask.sum(1).clamp(min=1), "image": image_mask.sum(1).clamp(min=1)}
-        for row in range(len(tokens)):
+            if text:  # (B, L, D)
+                batch["text_features"], _ = model.encode_text(batch.pop("input_ids"), batch["attention_mask"], None)
+            if image:  # (B, K, R, D)
+                batch["image_features"], _ = model.encode_images(batch.pop("pixel_values"), batch["image_mask"], None)
+        for row in range(len(batch["attention_mask"])):
             features = {name: value[row] for name, value in batch.items()}
-            for modality, names in {
-                "text": ("text_features", "attention_mask"),
-                "image": ("image_features", "image_mask"),
-            }.items():
-                for name in names:  # without the padding of this batch
-                    features[name] = features[name][: kept[modality][row]]
+            for mask, names in masks.items():  # without the padding of this batch
+                kept = features[mask].sum().clamp(min=1)
+                features |= {name: features[name][:kept] for name in (mask, *names) if name in features}
             rows.append({name: value.cpu().clone() for name, value in features.items()})
     return rows
 
@@ -188,7 +189,8 @@ def main() -> None:
         sys.exit(f"{output_dir} holds a trained model: give another --output_dir, or --overwrite to replace it.")
 
     with run_args.main_process_first(desc="loading the corpus"):
-        corpus, report = load_corpus(data_args)
+        needed = ("train",) if run_args.eval_strategy == "no" else ("train", "validation")
+        corpus, report = load_corpus(data_args, needed)
     label_names = corpus["train"].features["label"].names
     labels = {split: list(posts["label"]) for split, posts in corpus.items()}
 
@@ -219,7 +221,7 @@ def main() -> None:
         args=run_args,
         data_collator=collator,
         train_dataset=posts["train"],
-        eval_dataset=posts["validation"],
+        eval_dataset=posts["validation"] if "validation" in needed else None,
         processing_class=processor,
         compute_metrics=compute_metrics,
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else [],
@@ -238,6 +240,7 @@ def main() -> None:
             if trainer.is_world_process_zero():
                 path = output_dir / f"predictions_{split}.jsonl"
                 write_predictions(path, corpus[split]["id"], labels[split], logits, label_names)
+    best_step = trainer.state.best_global_step or trainer.state.max_steps
     if trainer.is_world_process_zero():
         run = {
             "command": shlex.join(["train.py", *sys.argv[1:]]),
@@ -245,7 +248,7 @@ def main() -> None:
             "processes": run_args.world_size,
             "posts": {split: len(rows) for split, rows in corpus.items()},
             **report,
-            "best_epoch": trainer.state.best_global_step * trainer.state.num_train_epochs / trainer.state.max_steps,
+            "best_epoch": best_step * trainer.state.num_train_epochs / trainer.state.max_steps,
             "scores": scores,
             "majority": majority,
             "seconds": round(time.time() - started),

@@ -13,7 +13,8 @@ from modeling import load_image
 
 
 class MultimodalTrainer(Trainer):
-    """Trains the text encoder and the rest of the model in stages (`text_from_epoch`, `rest_until_epoch`).
+    """Trains the text encoder and the rest of the model at rates of their own (`text_learning_rate`) and in stages
+    (`text_from_epoch`, `rest_until_epoch`).
 
     A part that is not being trained has a learning rate of zero: its weights stay as they are, bit by bit, and every
     process of a distributed run goes on reporting the same gradients.
@@ -29,16 +30,20 @@ class MultimodalTrainer(Trainer):
         return self.args.text_from_epoch > 0 or self.args.rest_until_epoch is not None
 
     def create_optimizer(self, model=None) -> Optimizer:
-        """As Trainer does; in stages, with the text encoder's weights in parameter groups of their own."""
+        """As Trainer does, with the text encoder's weights in parameter groups of their own where they are needed."""
         optimizer = super().create_optimizer(model)
-        if self.is_staged:
-            encoder = self.accelerator.unwrap_model(self.model).base_model.text_encoder
-            of_text = {id(parameter) for parameter in encoder.parameters()}
+        rate = self.args.text_learning_rate
+        if self.is_staged or rate is not None:
+            model = self.accelerator.unwrap_model(self.model)
+            of_text = {id(p) for name, p in model.named_parameters() if ".text_encoder." in name}
             groups = []
             for group in optimizer.param_groups:
                 for part in ("text", "rest"):
                     kept = [p for p in group["params"] if (id(p) in of_text) == (part == "text")]
                     groups += [group | {"params": kept, "part": part}] if kept else []
+            for group in groups:
+                if group["part"] == "text" and rate is not None:
+                    group["lr"] = rate
             optimizer.param_groups[:] = groups
         return optimizer
 

@@ -12,6 +12,18 @@ from .co_memory_aspect import (
     CoMemoryAspectProcessor,
 )
 from .comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel, CoMNProcessor
+from .deep_fusion import (
+    DeepFusionConfig,
+    DeepFusionForSequenceClassification,
+    DeepFusionModel,
+    DeepFusionProcessor,
+)
+from .gated_fusion import (
+    GatedFusionConfig,
+    GatedFusionForSequenceClassification,
+    GatedFusionModel,
+    GatedFusionProcessor,
+)
 from .mdse import MDSEConfig, MDSEForSequenceClassification, MDSEModel, MDSEProcessor
 from .mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, MIMNProcessor
 from .processing import BadImageError, MultimodalProcessor, load_image
@@ -27,6 +39,12 @@ class Architecture(NamedTuple):
 
 ARCHITECTURES = {
     "comn": Architecture(CoMNConfig, CoMNProcessor, CoMNModel, CoMNForSequenceClassification),
+    "deep_fusion": Architecture(
+        DeepFusionConfig, DeepFusionProcessor, DeepFusionModel, DeepFusionForSequenceClassification
+    ),
+    "gated_fusion": Architecture(
+        GatedFusionConfig, GatedFusionProcessor, GatedFusionModel, GatedFusionForSequenceClassification
+    ),
     "mdse": Architecture(MDSEConfig, MDSEProcessor, MDSEModel, MDSEForSequenceClassification),
     "mimn": Architecture(MIMNConfig, MIMNProcessor, MIMNModel, MIMNForSequenceClassification),
     "co_memory_aspect": Architecture(

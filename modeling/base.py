@@ -13,6 +13,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .encoders import (
+    OWN_IMAGE_ENCODERS,
     ImageEncoder,
     SmallCNNConfig,
     TextEncoder,
@@ -69,7 +70,7 @@ class MultimodalConfig(PreTrainedConfig):
             self.text_hidden_size = self.text_config.hidden_size
         if self.image_hidden_size is None and hasattr(self.image_config, "hidden_size"):
             self.image_hidden_size = self.image_config.hidden_size
-        if self.image_regions is None and isinstance(self.image_config, SmallCNNConfig):
+        if self.image_regions is None and isinstance(self.image_config, tuple(OWN_IMAGE_ENCODERS.values())):
             self.image_regions = self.image_config.num_regions
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
@@ -138,7 +139,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
 
         Args:
             text: `"word_vectors"`, or Hub id or folder of a transformer.
-            image: `"small_cnn"`, or Hub id or folder of a timm or transformers vision backbone.
+            image: `"small_cnn"` or `"alexnet"`, or Hub id or folder of a timm or transformers vision backbone.
             tokenizer: the processor's, which says how many words there are.
             image_size: height and width that the processor makes, in pixels.
             word_vectors: a GloVe or word2vec text file to begin from; `text` must be `"word_vectors"`.
@@ -164,8 +165,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         else:
             text_backbone = load_backbone(text)
             text_config = text_backbone.config
-        if image == "small_cnn":
-            image_config = SmallCNNConfig(image_size=image_size[0])
+        if image in OWN_IMAGE_ENCODERS:
+            image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
         else:
             image_backbone = load_backbone(image)
             image_config = image_backbone.config
@@ -175,26 +176,26 @@ class MultimodalPreTrainedModel(PreTrainedModel):
 
         model = cls(cls.config_class(text_config=text_config, image_config=image_config, **config_kwargs))
         base = model.base_model
-        if text_backbone is not None:
+        if text_backbone is not None and base.text_encoder is not None:
             base.text_encoder.backbone = text_backbone
-        elif word_vectors is not None:
+        elif word_vectors is not None and base.text_encoder is not None:
             table, _ = read_word_vectors(word_vectors, tokenizer, text_config.hidden_size)
             with torch.no_grad():
                 base.text_encoder.backbone.weight.copy_(table)
-        if image_backbone is not None:
+        if image_backbone is not None and base.image_encoder is not None:
             base.image_encoder.backbone = image_backbone
         return model.train()
 
-    def add_encoders(self, config: MultimodalConfig) -> None:
-        """Give a base model its `text_encoder` and `image_encoder`."""
-        self.text_encoder = TextEncoder(config.text_config)
-        self.image_encoder = ImageEncoder(config.image_config)
+    def add_encoders(self, config: MultimodalConfig, text: bool = True, image: bool = True) -> None:
+        """Give a base model its `text_encoder` and `image_encoder`; None for a modality that it does not read."""
+        self.text_encoder = TextEncoder(config.text_config) if text else None
+        self.image_encoder = ImageEncoder(config.image_config) if image else None
 
     def frozen_encoders(self) -> list[nn.Module]:
         """The encoders that training must leave as they are."""
         base, config = self.base_model, self.config
         chosen = [(config.freeze_text, base.text_encoder), (config.freeze_image, base.image_encoder)]
-        return [encoder for frozen, encoder in chosen if frozen]
+        return [encoder for frozen, encoder in chosen if frozen and encoder is not None]
 
     def train(self, mode: bool = True):
         """As in PyTorch, but frozen encoders stay in eval mode: BatchNorm would update its statistics otherwise, and
@@ -276,7 +277,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: no backbone is trained, or none of them supports it.
         """
-        backbones = [self.base_model.text_encoder.backbone, self.base_model.image_encoder.backbone]
+        encoders = [self.base_model.text_encoder, self.base_model.image_encoder]
+        backbones = [encoder.backbone for encoder in encoders if encoder is not None]
         trained = [backbone for backbone in backbones if any(p.requires_grad for p in backbone.parameters())]
         able = [backbone for backbone in trained if getattr(backbone, "supports_gradient_checkpointing", False)]
         if not able:

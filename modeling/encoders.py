@@ -70,8 +70,88 @@ class SmallCNN(nn.Sequential):
         super().__init__(*layers)
 
 
+@strict
+class AlexNetConfig(PreTrainedConfig):
+    """AlexNet's five convolutions (Krizhevsky et al., NIPS 2012), ungrouped, trained from scratch.
+
+    Args:
+        image_size: height and width of the pictures, in pixels; 224 gives 6 × 6 regions.
+    """
+
+    model_type = "alexnet"
+
+    image_size: int = 224
+
+    @property
+    def hidden_size(self) -> int:
+        return 256
+
+    @property
+    def num_regions(self) -> int:
+        size = (self.image_size - 7) // 4 + 1  # conv1: 11 wide, stride 4, padding 2
+        for _ in range(3):
+            size = (size - 3) // 2 + 1  # pooling, 3 wide, stride 2
+        return size**2
+
+
+class AlexNet(nn.Sequential):
+    """Convolutions with local response normalisation after the first two: (N, 3, 224, 224) -> (N, 256, 6, 6)."""
+
+    def __init__(self, config: AlexNetConfig):
+        def pool() -> nn.Module:
+            return nn.MaxPool2d(3, stride=2)
+
+        super().__init__(
+            *(nn.Conv2d(3, 96, 11, stride=4, padding=2), nn.ReLU(), nn.LocalResponseNorm(5, k=2.0), pool()),
+            *(nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), nn.LocalResponseNorm(5, k=2.0), pool()),
+            *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(384, 384, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), pool()),
+        )
+
+
+@strict
+class RawCNNConfig(PreTrainedConfig):
+    """The two convolutions of the MVSO study's network for raw pixels (arXiv 1712.00725), trained from scratch.
+
+    Args:
+        image_size: height and width of the pictures, in pixels; a multiple of 4.
+    """
+
+    model_type = "raw_cnn"
+
+    image_size: int = 32
+
+    @property
+    def hidden_size(self) -> int:
+        return 256
+
+    @property
+    def num_regions(self) -> int:
+        return (self.image_size // 4) ** 2
+
+
+class RawCNN(nn.Sequential):
+    """Convolution, ReLU, 2×2 max pooling and batch normalisation, twice: (N, 3, 32, 32) -> (N, 256, 8, 8).
+
+    Kernels of 5×5 and 3×3, padded; the paper states neither.
+    """
+
+    def __init__(self, config: RawCNNConfig):
+        super().__init__(
+            *(nn.Conv2d(3, 96, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(96)),
+            *(nn.Conv2d(96, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(256)),
+        )
+
+
 # The encoders of this project; every other `model_type` is transformers' own.
-OWN_ENCODERS = {"word_vectors": (WordVectorsConfig, WordVectors), "small_cnn": (SmallCNNConfig, SmallCNN)}
+OWN_IMAGE_ENCODERS = {"small_cnn": SmallCNNConfig, "alexnet": AlexNetConfig, "raw_cnn": RawCNNConfig}
+OWN_ENCODERS = {
+    "word_vectors": (WordVectorsConfig, WordVectors),
+    "small_cnn": (SmallCNNConfig, SmallCNN),
+    "alexnet": (AlexNetConfig, AlexNet),
+    "raw_cnn": (RawCNNConfig, RawCNN),
+}
 
 
 # What a backbone's config says of its own origin and task; a model that contains the backbone has its own.
@@ -147,7 +227,7 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
     A CNN's feature map becomes its cells. Of a vision transformer the patch tokens remain: class, distillation and
     register tokens are dropped.
     """
-    if isinstance(backbone, SmallCNN):
+    if isinstance(backbone, SmallCNN | AlexNet | RawCNN):
         features = backbone(pixel_values)
     else:
         features = backbone(pixel_values=pixel_values).last_hidden_state

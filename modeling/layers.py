@@ -107,7 +107,7 @@ class MaskedLSTM(nn.Module):
     def _read(lstm: nn.LSTM, sequence: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
         """The states of an LSTM that reads the positions of each row in the order of their rank (B, M)."""
         order = rank.argsort(1)
-        # In the weights' precision whatever autocast says: many CPUs have no other LSTM, and rounding adds up over steps.
+        # In the weights' precision whatever autocast says: many CPUs have no other LSTM, and rounding adds up.
         with torch.autocast(sequence.device.type, enabled=False):
             states, _ = lstm(sequence.to(lstm.weight_hh_l0.dtype).take_along_dim(order.unsqueeze(-1), 1))
         return states.take_along_dim(order.argsort(1).unsqueeze(-1), 1)

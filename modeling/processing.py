@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from .encoders import SmallCNNConfig
+from .encoders import OWN_IMAGE_ENCODERS
 from .text_steps import check_text_steps, prepare_text
 
 logger = logging.get_logger(__name__)
@@ -170,7 +170,8 @@ class MultimodalProcessor(ProcessorMixin):
         Args:
             texts: the training texts, of which `"word_vectors"` takes its words.
             vocab_size: how many words it keeps.
-            image_size: height and width of the pictures in pixels, for `"small_cnn"` and timm; theirs by default.
+            image_size: height and width of the pictures in pixels, for this project's own encoders and timm; theirs
+                by default.
             kwargs: arguments of the processor: `text_steps`, with which the words are counted too, `max_length` and
                 the like.
         """
@@ -259,7 +260,7 @@ class MultimodalProcessor(ProcessorMixin):
             filled, padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
         )
         if any(encoding.overflowing for encoding in encoded.encodings):
-            logger.warning_once(f"A text or aspect has more than {max_length} tokens: the first {max_length} are kept.")
+            logger.warning_once(f"A text or aspect has over {max_length} tokens: the first {max_length} are kept.")
         attention_mask = encoded["attention_mask"]
         attention_mask[torch.tensor(blank)] = 0
         return {"input_ids": encoded["input_ids"], "attention_mask": attention_mask}
@@ -296,8 +297,8 @@ class MultimodalProcessor(ProcessorMixin):
 def _image_processor(image: str | Path, image_size: int | None):
     """The image processor of an encoder. All but transformers' own backbones get one that resizes the whole picture,
     since a crop would lose regions that a post's sentiment may hang on."""
-    if image == "small_cnn":
-        size = image_size or SmallCNNConfig.image_size
+    if image in OWN_IMAGE_ENCODERS:
+        size = image_size or OWN_IMAGE_ENCODERS[image].image_size
         return ViTImageProcessor(size={"height": size, "width": size})
     config = AutoConfig.from_pretrained(image)
     if config.model_type != "timm_wrapper":

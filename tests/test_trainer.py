@@ -60,6 +60,11 @@ def test_stages(train, arguments, expected, schedule):
     assert train(lr_scheduler_type=schedule, **arguments) == expected
 
 
+def test_the_text_encoder_has_a_rate_of_its_own(train):
+    assert train(text_learning_rate=0.0) == [{"rest"}] * 4
+    assert train(text_learning_rate=1e-3, learning_rate=0.0, text_from_epoch=1) == [set()] + [{"text"}] * 3
+
+
 def test_stages_need_a_schedule_of_the_step(train):
     with pytest.raises(ValueError, match="lr_scheduler_type=.*cannot be combined with stages"):
         train(text_from_epoch=1, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="epoch")

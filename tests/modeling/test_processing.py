@@ -328,7 +328,7 @@ def test_a_long_text_is_cut_and_that_is_said_once(caplog):
     for _ in range(2):
         assert processor(text=["good " * 8, "bad"])["input_ids"].shape == (2, 7)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == ["A text or aspect has more than 7 tokens: the first 7 are kept."]
+    assert messages == ["A text or aspect has over 7 tokens: the first 7 are kept."]
     caplog.clear()
     processor(text=["good " * 7], aspect=["bad"])
     assert not caplog.records
