@@ -13,6 +13,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from dataset_scripts import CORPORA
 from modeling import ARCHITECTURES
+from modeling.encoders import OWN_IMAGE_ENCODERS
 
 
 @dataclass
@@ -23,7 +24,9 @@ class ModelArguments:
     )
     image_encoder: str = field(
         default="small_cnn",
-        metadata={"help": "'small_cnn', 'alexnet', or Hub id or folder of a timm or transformers backbone."},
+        metadata={
+            "help": f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or Hub id or folder of a timm or transformers backbone."
+        },
     )
     word_vectors: str | None = field(
         default=None, metadata={"help": "GloVe or word2vec text file that the word vectors begin from."}

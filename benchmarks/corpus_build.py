@@ -1,6 +1,6 @@
 """How the time and memory of building a corpus grow with its posts, and how long an already built one takes to open.
 
-    python benchmarks/corpus_build.py [--output results/benchmarks/corpus_build.json]
+    python benchmarks/corpus_build.py [--output benchmarks/corpus_build.json]
 
 Every figure is a ratio: 50,000 generated posts against 5,000, each build in a process of its own with an empty cache.
 Memory is the peak of the resident set above that of the same process after its imports.

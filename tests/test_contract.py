@@ -20,7 +20,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoProc
 from modeling import ARCHITECTURES
 
 ROWS = [(name, encoders) for name in ARCHITECTURES for encoders in tiny.ENCODERS]
-pytestmark = pytest.mark.parametrize(("architecture", "encoders"), ROWS)
+every_row = pytest.mark.parametrize(("architecture", "encoders"), ROWS)
+# What takes seconds a row is done in the fast suite with this project's own encoders only.
+slowly = [pytest.param(*row, marks=[pytest.mark.slow] if row[1] != "own" else []) for row in ROWS]
+every_row_slowly = pytest.mark.parametrize(("architecture", "encoders"), slowly)
 
 
 @pytest.fixture
@@ -50,8 +53,10 @@ if hidden:  # as on a machine where this project is not installed
     sys.meta_path.insert(0, Hidden())
 else:
     import modeling
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
+torch.set_grad_enabled(False)  # an LSTM's last bits differ with gradients
 for folder in folders:
     classifier = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=trust)
     base = AutoModel.from_pretrained(folder, trust_remote_code=trust)
@@ -91,6 +96,7 @@ def saved(backbones, tmp_path_factory):
     return folders
 
 
+@every_row
 @pytest.mark.parametrize("trust", [False, True], ids=["package", "trust_remote_code"])
 def test_1_loads_in_a_fresh_process(architecture, encoders, saved, trust):
     folder = saved[architecture, encoders]
@@ -99,6 +105,7 @@ def test_1_loads_in_a_fresh_process(architecture, encoders, saved, trust):
     assert after["fused"].shape[0] == len(before["logits"])
 
 
+@every_row
 def test_1_loads_here(architecture, encoders, saved):
     folder = saved[architecture, encoders]
     row = ARCHITECTURES[architecture]
@@ -115,6 +122,7 @@ def test_1_loads_here(architecture, encoders, saved):
     assert model.config.id2label == {0: "negative", 1: "neutral", 2: "positive"}
 
 
+@every_row
 def test_1_writes_safetensors_only_and_no_path(architecture, encoders, saved, backbones):
     folder = saved[architecture, encoders]
     assert not [path for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
@@ -125,6 +133,7 @@ def test_1_writes_safetensors_only_and_no_path(architecture, encoders, saved, ba
 # ---------------------------------------------------------------------------------------------------------------- 2
 
 
+@every_row
 def test_2_logits_do_not_depend_on_the_batch(built):
     processor, model = built
     posts = tiny.posts()
@@ -154,6 +163,7 @@ def pad(batch: dict, tokens: int, slots: int) -> dict:
 # ---------------------------------------------------------------------------------------------------------------- 3
 
 
+@every_row
 def test_3_missing_parts_and_padding(built):
     processor, model = built
     posts = {
@@ -176,6 +186,7 @@ def test_3_missing_parts_and_padding(built):
     assert logits(model, without_aspect).isfinite().all()
 
 
+@every_row
 def test_3_a_batch_without_any_image_or_any_text_can_be_trained_on(built):
     processor, model = built
     model.train()
@@ -204,6 +215,7 @@ def train_steps(model, batch, labels, steps: int, lr: float = 1e-2) -> None:
     model.eval()
 
 
+@every_row
 @pytest.mark.parametrize("frozen", [(), ("text",), ("image",), ("text", "image")], ids=lambda names: "+".join(names))
 def test_4_gradients_reach_all_but_the_frozen(architecture, encoders, backbones, frozen):
     processor, model = tiny.build(architecture, encoders, backbones, **{f"freeze_{name}": True for name in frozen})
@@ -233,6 +245,7 @@ def test_4_gradients_reach_all_but_the_frozen(architecture, encoders, backbones,
             assert parameter.grad.abs().sum() > 0, name
 
 
+@every_row
 def test_4_freezing_survives_loading(architecture, encoders, backbones, tmp_path):
     _, model = tiny.build(architecture, encoders, backbones, freeze_text=True, freeze_image=True)
     model.save_pretrained(tmp_path)
@@ -244,6 +257,7 @@ def test_4_freezing_survives_loading(architecture, encoders, backbones, tmp_path
 # ---------------------------------------------------------------------------------------------------------------- 5
 
 
+@every_row
 @torch.no_grad()
 def test_5_cached_features_give_the_same_logits(built):
     processor, model = built
@@ -264,6 +278,7 @@ def test_5_cached_features_give_the_same_logits(built):
 # ---------------------------------------------------------------------------------------------------------------- 6
 
 
+@every_row_slowly
 def test_6_overfits_16_posts_and_is_deterministic(architecture, encoders, backbones):
     models = []
     for _ in range(2):
@@ -288,6 +303,7 @@ def test_6_overfits_16_posts_and_is_deterministic(architecture, encoders, backbo
 # ---------------------------------------------------------------------------------------------------------------- 7
 
 
+@every_row
 def test_7_bf16_autocast(built):
     processor, model = built
     batch = processor(**tiny.posts())
@@ -298,6 +314,7 @@ def test_7_bf16_autocast(built):
     torch.testing.assert_close(got.logits.float(), want, rtol=0.1, atol=0.1)
 
 
+@every_row_slowly
 def test_7_export_and_compile(built):
     processor, model = built
     batch = dict(processor(**tiny.posts()))
@@ -310,6 +327,7 @@ def test_7_export_and_compile(built):
     torch.testing.assert_close(logits(compiled, batch), want, rtol=0, atol=1e-5)
 
 
+@every_row
 def test_7_gradient_checkpointing(built, encoders):
     processor, model = built
     if encoders == "own":

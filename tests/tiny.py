@@ -66,6 +66,7 @@ def posts(count: int = 6) -> dict[str, list]:
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, size)) for size in rng.integers(1, 12, count)]
     images = [[picture(10 * post + slot) for slot in range(post % 4)] for post in range(count)]
-    aspects = ["coffee", None] * (count // 2) + ["cafe"] * (count % 2)
+    # of one word and of two, in texts and beside several images
+    aspects = (["coffee", None, None, "good coffee", None, "the cafe"] * count)[:count]
     texts[1], texts[3], images[2] = None, "", images[2][:1]
     return {"text": texts, "images": images, "aspect": aspects}
