@@ -139,7 +139,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
 
         Args:
             text: `"word_vectors"`, or Hub id or folder of a transformer.
-            image: `"small_cnn"`, `"alexnet"`, `"raw_cnn"`, or Hub id or folder of a timm or transformers vision backbone.
+            image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`; or Hub id or folder of a timm or transformers vision
+                backbone.
             tokenizer: the processor's, which says how many words there are.
             image_size: height and width that the processor makes, in pixels.
             word_vectors: a GloVe or word2vec text file to begin from; `text` must be `"word_vectors"`.

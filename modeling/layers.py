@@ -21,6 +21,10 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return scores.softmax(-1) * mask
 
 
+class GuidedProjection(nn.Linear):
+    """A projection of `GuidedAttention`; a subclass only so that weight initialisation can tell it from other layers."""
+
+
 class GuidedAttention(nn.Module):
     """Attention over a memory, guided by a vector that may come from the other modality (CoMN, equations 7 to 14).
 
@@ -36,8 +40,8 @@ class GuidedAttention(nn.Module):
         super().__init__()
         hidden_size = 1 if scoring == "scalar" else memory_size
         # W[m; v] = W_m m + W_v v: the guide's part is computed once a post, not once a slot.
-        self.memory_proj = nn.Linear(memory_size, hidden_size)
-        self.guide_proj = nn.Linear(guide_size, hidden_size, bias=False)
+        self.memory_proj = GuidedProjection(memory_size, hidden_size)
+        self.guide_proj = GuidedProjection(guide_size, hidden_size, bias=False)
         self.score = nn.Linear(hidden_size, 1, bias=False) if scoring == "additive" else nn.Identity()
 
     def forward(

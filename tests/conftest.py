@@ -7,7 +7,11 @@ from collections.abc import Callable
 # One thread: the models are tiny, and threads of several test processes would wait for each other.
 _CACHE = tempfile.mkdtemp(prefix="mmsent-tests-")
 os.environ.update(
-    HF_HUB_OFFLINE="1", HF_HOME=_CACHE, HF_DATASETS_CACHE=f"{_CACHE}/datasets", TOKENIZERS_PARALLELISM="0"
+    OMP_NUM_THREADS="1",
+    HF_HUB_OFFLINE="1",
+    HF_HOME=_CACHE,
+    HF_DATASETS_CACHE=f"{_CACHE}/datasets",
+    TOKENIZERS_PARALLELISM="0",
 )
 
 from pathlib import Path  # noqa: E402

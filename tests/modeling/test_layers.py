@@ -3,8 +3,9 @@ import math
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from modeling.layers import GuidedAttention, attend, masked_softmax
+from modeling.layers import GuidedAttention, MaskedLSTM, attend, masked_mean, masked_softmax
 
 rows = st.lists(st.tuples(st.floats(-50, 50), st.booleans()), min_size=1, max_size=12)
 
@@ -59,3 +60,58 @@ def test_additive_scoring_can_reorder_and_single_out():
     # the slot that the guide asks for is preferred, both ways round
     assert first[0] / first[1] > math.e**2
     assert second[1] / second[0] > math.e**2
+
+
+# ------------------------------------------------------------------------------------------------ recurrence and means
+
+
+def packed(layer: MaskedLSTM, sequence: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """The states that PyTorch's own bidirectional LSTM with these weights has over the packed sequence."""
+    reference = torch.nn.LSTM(sequence.shape[-1], layer.forward_lstm.hidden_size, batch_first=True, bidirectional=True)
+    backward = {f"{name}_reverse": value for name, value in layer.backward_lstm.state_dict().items()}
+    reference.load_state_dict(layer.forward_lstm.state_dict() | backward)
+    steps = pack_padded_sequence(sequence, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(reference(steps)[0], batch_first=True, total_length=sequence.shape[1])[0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 3))
+def test_the_masked_lstm_is_the_packed_one(lengths, seed):
+    torch.manual_seed(seed)
+    layer, sequence = MaskedLSTM(3, 4, bidirectional=True), torch.randn(len(lengths), 7, 3)
+    mask = torch.arange(7) < torch.tensor(lengths).unsqueeze(1)
+    torch.testing.assert_close(layer(sequence, mask), packed(layer, sequence, lengths), rtol=0, atol=1e-6)
+
+
+def test_the_masked_lstm_reads_over_holes_and_not_what_is_in_them():
+    layer, sequence = MaskedLSTM(3, 4, bidirectional=True), torch.randn(2, 6, 3, requires_grad=True)
+    mask = torch.tensor([[0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]]).bool()
+    states = layer(sequence, mask)
+    want = packed(layer, sequence[:1, [1, 3, 4]], [3])
+    torch.testing.assert_close(states[:1, [1, 3, 4]], want, rtol=0, atol=1e-6)
+    assert (states[~mask] == 0).all()
+    states.square().sum().backward()
+    assert (sequence.grad[~mask] == 0).all()
+    assert (sequence.grad[mask] != 0).all()
+
+
+def test_one_direction_is_the_first_half_of_two():
+    torch.manual_seed(0)
+    two, one = MaskedLSTM(3, 4, bidirectional=True), MaskedLSTM(3, 4, bidirectional=False)
+    one.load_state_dict({name: value for name, value in two.state_dict().items() if "backward" not in name})
+    sequence, mask = torch.randn(2, 5, 3), torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    torch.testing.assert_close(one(sequence, mask), two(sequence, mask)[..., :4])
+
+
+def test_the_masked_lstm_is_exact_under_autocast():
+    layer, sequence = MaskedLSTM(3, 100, bidirectional=True), torch.randn(2, 5, 3)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    want = layer(sequence, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(layer(sequence, mask), want)
+
+
+def test_masked_mean():
+    memory = torch.arange(12.0).view(2, 3, 2)
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    assert masked_mean(memory, mask).tolist() == [[2, 3], [0, 0]]
