@@ -22,7 +22,7 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class GuidedProjection(nn.Linear):
-    """A projection of `GuidedAttention`; a subclass only so that weight initialisation can tell it from other layers."""
+    """A projection of `GuidedAttention`; a subclass only so that weight initialisation tells it from other layers."""
 
 
 class GuidedAttention(nn.Module):
