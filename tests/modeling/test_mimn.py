@@ -2,11 +2,13 @@
 changes."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+import yaml
 
 from modeling import ARCHITECTURES
 from modeling.encoders import SmallCNNConfig, WordVectorsConfig
@@ -320,3 +322,11 @@ def test_images_beyond_the_fifth_are_left_out(backbones):
     seven, five = (processor(text="good", images=pictures[:count], aspect="coffee") for count in (7, 5))
     assert seven["pixel_values"].shape[1] == 5
     assert torch.equal(seven["pixel_values"], five["pixel_values"])
+
+
+def test_the_paper_has_one_recipe_a_row():
+    recipes = Path(__file__).parents[2].glob("configs/multi_zol/mimn_*.yaml")
+    settings = {path.stem: yaml.safe_load(path.read_text())["model_kwargs"] for path in recipes}
+    rows = {name: (kwargs["hops"], kwargs["interaction"]) for name, kwargs in settings.items()}
+    ablation = {f"mimn_{interaction}": (3, interaction) for interaction in INTERACTIONS if interaction != "both"}
+    assert rows == {f"mimn_hop{hops}": (hops, "both") for hops in range(1, 6)} | ablation
