@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 import train
 from arguments import parse_arguments
+from scoring import score
 
 RESULTS = Path(__file__).parent / "results"
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1"}
@@ -42,6 +43,9 @@ def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
         split: {name: summary([run["scores"][split][name] for run in runs]) for name in METRICS}
         for split in runs[0]["scores"]
     }
+    for split in scores:  # groups of posts: accuracies over the seeds
+        groups = [run["scores"][split]["subgroups"] for run in runs]
+        scores[split]["subgroups"] = {name: summary([g[name]["accuracy"] for g in groups]) for name in groups[0]}
     shared = {name: runs[0][name] for name in ("posts", "bad_images", "majority", "versions")}
     missing = {split: len(ids) for split, ids in runs[0]["missing_posts"].items()}
     return {"seeds": seeds, "scores": scores, "missing_posts": missing, **shared}
@@ -60,7 +64,7 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
     split. It has no seed.
     """
     model_args, data_args, run_args = parse_arguments(["--config", str(recipe), *arguments], __doc__)
-    corpus, _ = train.load_corpus(data_args)
+    corpus, _ = train.load_corpus(data_args, ("train",))
     label_names = corpus["train"].features["label"].names
     processor, model = train.build(model_args, corpus["train"]["text"], dict(enumerate(label_names)))
     collator = train.PostCollator(processor, data_args.modalities)
@@ -83,7 +87,7 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
     classifier.fit(features.pop("train"), labels["train"])
     scores = {}
     for split, rows in features.items():
-        measured = train.score(classifier.predict(rows), labels[split], label_names)
+        measured = score(classifier.predict(rows), labels[split], label_names)
         scores[split] = {name: summary([measured[name]]) for name in METRICS}
     versions = {name: version(name) for name in (*train.PACKAGES, "scikit-learn")}
     return {"scores": scores, "C": float(classifier[-1].C_), "versions": versions}

@@ -10,11 +10,9 @@ import logging
 import shlex
 import sys
 import time
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import torch
 from datasets import DatasetDict, load_dataset
 from torch.nn.utils.rnn import pad_sequence
@@ -27,8 +25,8 @@ from arguments import DataArguments, ModelArguments, RunArguments, parse_argumen
 from dataset_scripts import CORPORA
 from dataset_scripts.corpus import corpus_notes, missing_report
 from dataset_scripts.screening import screen_images
-from metrics.sentiment.sentiment import Sentiment
 from modeling import ARCHITECTURES, MultimodalPreTrainedModel, MultimodalProcessor
+from scoring import majority_score, print_report, score, subgroup_scores, write_predictions
 from trainer import AugmentedPosts, MultimodalTrainer
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers")
@@ -151,34 +149,6 @@ def encode_features(
     return rows
 
 
-def score(predictions: np.ndarray, references: list[int], label_names: list[str]) -> dict:
-    # keep_in_memory: by default evaluate writes a file that the processes of one run would share.
-    return Sentiment(keep_in_memory=True).compute(
-        predictions=predictions, references=references, label_names=label_names
-    )
-
-
-def write_predictions(path: Path, ids: list[str], references: list[int], logits: np.ndarray, names: list[str]) -> None:
-    """One JSON line a post: id, label, prediction, and the probability of every class."""
-    probabilities = torch.from_numpy(logits).float().softmax(-1).tolist()
-    with path.open("w", encoding="utf-8") as lines:
-        for post_id, reference, row in zip(ids, references, probabilities, strict=True):
-            scores = {name: round(value, 6) for name, value in zip(names, row, strict=True)}
-            line = {
-                "id": post_id,
-                "label": names[reference],
-                "prediction": max(scores, key=scores.get),
-                "scores": scores,
-            }
-            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def majority_score(train_labels: list[int], references: list[int], label_names: list[str]) -> dict:
-    """What one gets for always naming the most frequent class of the training split."""
-    most_frequent = Counter(train_labels).most_common(1)[0][0]
-    return score(np.full(len(references), most_frequent), references, label_names)
-
-
 def main() -> None:
     started = time.time()
     model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
@@ -235,7 +205,9 @@ def main() -> None:
     for split in ("validation", "test"):
         if split in posts:
             logits = trainer.predict(posts[split]).predictions
-            scores[split] = score(logits.argmax(-1), labels[split], label_names)
+            predictions = logits.argmax(-1)
+            scores[split] = score(predictions, labels[split], label_names)
+            scores[split]["subgroups"] = subgroup_scores(corpus[split], predictions, labels[split])
             majority[split] = majority_score(labels["train"], labels[split], label_names)
             if trainer.is_world_process_zero():
                 path = output_dir / f"predictions_{split}.jsonl"
@@ -255,28 +227,8 @@ def main() -> None:
             "versions": {name: version(name) for name in PACKAGES},
         }
         (output_dir / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-        print_report(run, label_names, output_dir)
-
-
-def print_report(run: dict, label_names: list[str], output_dir: Path) -> None:
-    """What was left out, and the scores beside the majority class."""
-    for split, ids in run["missing_posts"].items():
-        print(f"{split}: {len(ids)} posts are not in the release at hand (listed in run.json)")
-    for note in run["notes"]:
-        print(f"note: {note if len(note) < 300 else note[:300] + ' ...'}")
-    for split, reasons in run["bad_images"].items():
-        print(f"{split}: {len(reasons)} images could not be decoded: " + "; ".join(reasons[:10]))
-    print(f"\n{'':24}{'accuracy':>10}{'macro-F1':>10}{'weighted-F1':>13}")
-    for split, scores in run["scores"].items():
-        for name, row in ((split, scores), ("  majority class", run["majority"][split])):
-            print(f"{name:24}{row['accuracy']:>10.2%}{row['macro_f1']:>10.2%}{row['weighted_f1']:>13.2%}")
-    for split, scores in run["scores"].items():
-        width = max(len(name) for name in label_names) + 2
-        print(f"\n{split}: rows are true classes, columns predicted ones")
-        print(" " * width + "".join(f"{name:>{width}}" for name in label_names))
-        for name, row in zip(label_names, scores["confusion_matrix"], strict=True):
-            print(f"{name:{width}}" + "".join(f"{count:>{width}}" for count in row))
-    print(f"\nModel, processor, predictions and run.json are in {output_dir}")
+        print_report(run, label_names)
+        print(f"\nModel, processor, predictions and run.json are in {output_dir}")
 
 
 if __name__ == "__main__":
