@@ -5,6 +5,8 @@ Nan Xu, Wenji Mao, Guandan Chen: Multi-Interactive Memory Network for Aspect Bas
 it is called MemNet2.
 """
 
+from typing import Literal
+
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
@@ -20,12 +22,17 @@ class CoMemoryAspectConfig(MultimodalConfig):
 
     Args:
         hops: updates of both vectors, at least 1.
+        scoring: `"scalar"` as in the code, or `"additive"`, see `ProjectedAttention`.
+        image_memory: `"images"`, as in the code: a slot of the image memory is an image, the mean of its regions; or
+            `"regions"`: every region of every image.
         dropout: share of the two vectors dropped before the classifier (none in the code).
     """
 
     model_type = "co_memory_aspect"
 
     hops: int = 3
+    scoring: Literal["scalar", "additive"] = "additive"
+    image_memory: Literal["images", "regions"] = "regions"
     dropout: float = 0.0
 
     def __post_init__(self, **kwargs):
@@ -59,7 +66,7 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         size = config.text_hidden_size
         self.image_lstm = MaskedLSTM(config.image_hidden_size, size, bidirectional=False)
         self.update = nn.Linear(size, size)
-        self.attention = ProjectedAttention(size)
+        self.attention = ProjectedAttention(size, config.scoring)
         self.post_init()
 
     def forward(
@@ -76,13 +83,17 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
     ) -> MultimodalOutput:
         """See `MultimodalOutput`; `fused` is [v_text; v_image] (B, 2 · D_text).
 
-        Attentions have `hops` tensors; a slot of the image memory is an image, the mean of its R regions, and its
-        weight is spread evenly over them. An absent aspect is a zero vector.
+        Attentions have `hops` tensors; with `image_memory="images"` the weight of an image is spread evenly over its
+        R regions. An absent aspect is a zero vector.
         """
         text, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
         aspect, aspect_mask = self.encode_aspect(aspect_input_ids, aspect_attention_mask, text)  # (B, N, D), (B, N)
         regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D_i), (B, K)
-        image = self.image_lstm(regions.mean(2), image_mask)  # (B, K, D)
+        num_regions = regions.shape[2]
+        if self.config.image_memory == "images":
+            regions = regions.mean(2, keepdim=True)  # (B, K, 1, D_i)
+        image_mask = image_mask.repeat_interleave(regions.shape[2], 1)  # (B, M); M is K images or K·R regions
+        image = self.image_lstm(regions.flatten(1, 2), image_mask)  # (B, M, D)
 
         v_text = v_image = masked_mean(aspect, aspect_mask)  # (B, D)
         text_attentions, image_attentions = [], []
@@ -92,8 +103,9 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
             image_read, image_weights = self.attention(image, image_mask, v_text)
             v_image = self.update(v_image) + image_read
             text_attentions.append(text_weights)
-            num_regions = regions.shape[2]
-            image_attentions.append(image_weights.repeat_interleave(num_regions, 1) / num_regions)  # (B, K·R)
+            if self.config.image_memory == "images":
+                image_weights = image_weights.repeat_interleave(num_regions, 1) / num_regions
+            image_attentions.append(image_weights)  # (B, K·R)
         return MultimodalOutput(
             text_attentions=tuple(text_attentions),
             image_attentions=tuple(image_attentions),

@@ -12,7 +12,7 @@ from torch import nn
 from transformers import initialization as init
 
 from .base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .layers import masked_mean
+from .layers import FeatureNorm, masked_mean
 from .processing import MultimodalProcessor
 
 
@@ -29,6 +29,7 @@ class DeepFusionConfig(MultimodalConfig):
         filters: of each width (unstated in the paper; 100 as in Kim, EMNLP 2014).
         fc_sizes: of the fully connected layers before the last, which has one output a class (unstated in the paper).
         dropout: before each fully connected layer but the first (unstated in the paper).
+        standardize: as everywhere, and the features of texts too.
     """
 
     model_type = "deep_fusion"
@@ -37,7 +38,7 @@ class DeepFusionConfig(MultimodalConfig):
     windows: list[int] | tuple[int, ...] = (3, 4, 5)
     filters: int = 100
     fc_sizes: list[int] | tuple[int, ...] = (1024, 256)
-    dropout: float = 0.5
+    dropout: float = 0.2
 
     @property
     def text_size(self) -> int:
@@ -110,6 +111,7 @@ class DeepFusionModel(DeepFusionPreTrainedModel):
         super().__init__(config)
         self.add_encoders(config, text=config.branch != "image", image=config.branch != "text")
         self.text_cnn = TextCNN(config) if config.branch != "image" else None
+        self.text_norm = FeatureNorm(config.text_size) if config.branch != "image" and config.standardize else None
         self.post_init()
 
     def forward(
@@ -126,7 +128,8 @@ class DeepFusionModel(DeepFusionPreTrainedModel):
         features = []
         if self.config.branch != "image":
             tokens, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
-            features.append(self.text_cnn(tokens, text_mask))  # (B, 9F)
+            text = self.text_cnn(tokens, text_mask)  # (B, 9F)
+            features.append(text if self.text_norm is None else self.text_norm(text, text_mask.any(1)))
         if self.config.branch != "text":
             regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
             features.append(masked_mean(regions.flatten(2), image_mask))  # (B, R·D)

@@ -29,7 +29,8 @@ class GatedFusionConfig(MultimodalConfig):
     """Config of the MVSO study's classifiers; the fields of `MultimodalConfig` and these.
 
     The default is what the paper's text calls its best, (g) with an unconstrained gate on the text, a constrained one
-    on the compressed image, and dropout of 0.3, in smaller sizes; its Table 8 gives that place to another row.
+    on the compressed image, and dropout of 0.3, in smaller sizes and with `fused_hidden`; its Table 8 gives that place
+    to another row.
 
     Args:
         branch: the modalities read. The encoder of a modality that is not read does not exist.
@@ -43,7 +44,10 @@ class GatedFusionConfig(MultimodalConfig):
         image_relu: ReLU on the image encoder's vector before them, as in (a).
         image_pooling: `"mean"` over the regions of an image, or `"flatten"`, all of them side by side, as between the
             convolutions and the dense layers of (b), whose image encoder is `raw_cnn`.
-        dropout: share of the fused vector dropped before the classifier (0 and 0.3 in the paper).
+        fused_hidden: widths of dense layers (ReLU) between the fused vector and the classifier; () in the paper.
+            Without them a score is a part from the text plus a part from the image (a gate is the same for all
+            posts), and cross-entropy is least at chance where the label hangs on how the two go together.
+        dropout: share of the fused vector dropped before these layers (0 and 0.3 in the paper).
         head: `"classes"`, one score a class, or `"label_embedding"`: the fused vector is mapped linearly to the space
             of label embeddings, and a class's score is the cosine of the result and its embedding (c, e, h).
         label_embedding: `"given"`, word vectors of the labels' names, which stay as they are, or `"learned"`.
@@ -69,6 +73,7 @@ class GatedFusionConfig(MultimodalConfig):
     image_dropout: list[float] | tuple[float, ...] = ()
     image_relu: bool = False
     image_pooling: Literal["mean", "flatten"] = "mean"
+    fused_hidden: list[int] | tuple[int, ...] = (256,)
     dropout: float = 0.3
     head: Literal["classes", "label_embedding"] = "classes"
     label_embedding: Literal["given", "learned"] = "given"
@@ -100,9 +105,9 @@ class GatedFusionConfig(MultimodalConfig):
         return [0] if self.branch == "text" else [pooled, *self.image_hidden]
 
     @property
-    def fused_size(self) -> int:
-        """Length of the vector that the classifier reads."""
-        return self.text_size + self.image_sizes[-1]
+    def fused_sizes(self) -> list[int]:
+        """Length of [text; image] and after each dense layer over it; the classifier reads the last."""
+        return [self.text_size + self.image_sizes[-1], *self.fused_hidden]
 
 
 class GatedFusionProcessor(MultimodalProcessor):
@@ -164,7 +169,7 @@ class LabelEmbeddings(nn.Module):
 
     def __init__(self, config: GatedFusionConfig):
         super().__init__()
-        self.projection = nn.Linear(config.fused_size, config.label_embedding_size)
+        self.projection = nn.Linear(config.fused_sizes[-1], config.label_embedding_size)
         labels = torch.empty(config.num_labels, config.label_embedding_size)
         if config.label_embedding == "learned":
             self.labels = nn.Parameter(labels)
@@ -246,6 +251,10 @@ class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
     config_class = GatedFusionConfig
     base_model_prefix = "gated_fusion"
 
+    @property
+    def pools_regions(self) -> bool:
+        return self.config.branch != "text" and self.config.image_pooling == "mean"
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Gate):
@@ -310,8 +319,8 @@ class GatedFusionModel(GatedFusionPreTrainedModel):
 class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
     """The study's classifiers: one score a class, or nearness to the labels' embeddings.
 
-    The paper begins (e) and (h) from a trained (d) and (g): `from_pretrained(run, head="label_embedding", ...)` gives
-    a trained model the other head, and `set_label_embeddings` the vectors of its labels.
+    The paper begins (e) and (h) from a trained (d) and (g): `from_pretrained(run, head="label_embedding",
+    label_vectors=...)` gives a trained model the other head and the vectors of its labels.
     """
 
     _auto_class = "AutoModelForSequenceClassification"
@@ -319,9 +328,12 @@ class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
     def __init__(self, config: GatedFusionConfig):
         super().__init__(config)
         self.gated_fusion = GatedFusionModel(config)
-        self.dropout = nn.Dropout(config.dropout)
+        layers = [nn.Dropout(config.dropout)]
+        for inputs, outputs in pairwise(config.fused_sizes):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        self.fused_layers = nn.Sequential(*layers)
         if config.head == "classes":
-            self.classifier = nn.Linear(config.fused_size, config.num_labels)
+            self.classifier = nn.Linear(config.fused_sizes[-1], config.num_labels)
         else:
             self.classifier = LabelEmbeddings(config)
         self.post_init()
@@ -335,6 +347,14 @@ class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
         elif model.config.head == "label_embedding" and model.config.label_embedding == "given":
             raise ValueError("label_embedding='given': name a file of word vectors, model_kwargs label_vectors=FILE.")
         return model
+
+    @classmethod
+    def from_pretrained(cls, *args, label_vectors: torch.Tensor | str | Path | None = None, **kwargs):
+        """As in transformers; `label_vectors` as in `set_label_embeddings`, for a head that is new."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        if label_vectors is not None:
+            loaded.set_label_embeddings(label_vectors)
+        return loaded
 
     def set_label_embeddings(self, vectors: torch.Tensor | str | Path) -> None:
         """Give the labels their embeddings: a tensor (C, E) in the order of the classes, or a GloVe or word2vec text
@@ -366,7 +386,7 @@ class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
         """The inputs of `GatedFusionModel.forward`, and labels (B,) for the loss; returns its output with `logits`
         (B, C), and `embedding` (B, E) where labels have embeddings."""
         output = self.gated_fusion(**inputs)
-        fused = self.dropout(output.fused)
+        fused = self.fused_layers(output.fused)
         if self.config.head == "classes":
             output.logits = self.classifier(fused)
         else:

@@ -60,13 +60,16 @@ class ProjectedAttention(nn.Module):
     `W_o Σ α_i k_i + b_o`: the values are the keys. The code takes the softmax over padding too, so that its result
     depends on what else is in the batch; here padding takes no part. Over an empty memory the sum is zero, and `b_o`
     is what remains.
+
+    That is `scoring="scalar"`, whose limits `GuidedAttention` tells; `"additive"` is `score_i = w·tanh(k_i + q)`.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, scoring: Literal["scalar", "additive"] = "scalar"):
         super().__init__()
+        self.scoring = scoring
         self.key_proj = nn.Linear(size, size, bias=False)
         self.query_proj = nn.Linear(size, size, bias=False)
-        self.score = nn.Linear(2 * size, 1, bias=False)
+        self.score = nn.Linear(2 * size if scoring == "scalar" else size, 1, bias=False)
         self.output_proj = nn.Linear(size, size)
 
     def forward(
@@ -75,12 +78,37 @@ class ProjectedAttention(nn.Module):
         """memory (B, M, D), mask (B, M) bool, guide (B, D) -> attended vector (B, D), weights (B, M)."""
         keys = self.key_proj(memory)  # (B, M, D)
         query = self.query_proj(guide)  # (B, D)
-        # w·[k; q] = w_k·k + w_q·q. As a matrix product with one column, its last bit would depend on where in memory
+        # As a matrix product with one column, the last bit of w·[k; q] = w_k·k + w_q·q would depend on where in memory
         # the weights lie, and a loaded model would not give the very logits of the saved one.
-        key_weight, query_weight = self.score.weight[0].chunk(2)
-        scores = (keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True)  # (B, M)
-        weights = masked_softmax(torch.tanh(scores), mask)
+        if self.scoring == "scalar":
+            key_weight, query_weight = self.score.weight[0].chunk(2)
+            scores = torch.tanh((keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True))  # (B, M)
+        else:
+            scores = (torch.tanh(keys + query.unsqueeze(1)) * self.score.weight[0]).sum(-1)  # (B, M)
+        weights = masked_softmax(scores, mask)
         return self.output_proj(attend(weights, keys)), weights
+
+
+class FeatureNorm(nn.BatchNorm1d):
+    """Features standardised by the mean and deviation that each has over the training posts (batch normalisation
+    without weights); the positions that a mask leaves out count for nothing and become zero.
+
+    What most features of a pretrained or rectified encoder hold in common, whatever the picture, drowns what sets one
+    region apart, so that attention stays even and gates learn slowly.
+    """
+
+    def __init__(self, size: int):
+        super().__init__(size, affine=False)
+
+    def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """features (..., D), mask (...) bool -> (..., D)."""
+        # One vector has no deviation: with fewer than two, the running statistics serve in training too.
+        if self.training and not torch.compiler.is_compiling() and mask.sum() > 1:
+            normed = torch.zeros_like(features)
+            normed[mask] = super().forward(features[mask].float()).to(features.dtype)
+            return normed
+        scale = (self.running_var + self.eps).rsqrt()
+        return ((features - self.running_mean) * scale).to(features.dtype) * mask.unsqueeze(-1)
 
 
 class MaskedLSTM(nn.Module):

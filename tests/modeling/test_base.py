@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from modeling import ARCHITECTURES
+
 
 @pytest.fixture
 def built(backbones):
@@ -68,3 +70,30 @@ def test_classes_of_another_corpus(backbones):
     _, model = tiny.build("comn", "own", backbones, id2label={0: "1.0", 1: "2.0", 2: "3.0", 3: "4.0"})
     assert model.classifier.out_features == model.config.num_labels == 4
     assert model.config.label2id["4.0"] == 3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_standardised_features_do_not_depend_on_their_scale(architecture, backbones):
+    """In training, when a batch is standardised by itself; without `standardize` the scale of features remains."""
+    processor, model = tiny.build(architecture, "timm", backbones, freeze_image=True)
+    _, plain = tiny.build(architecture, "timm", backbones, freeze_image=True, standardize=False)
+    mask = processor(**tiny.posts())["image_mask"]
+    features = torch.randn(*mask.shape, model.config.image_regions, model.config.image_hidden_size)
+    assert "image_norm" not in {name for name, _ in plain.base_model.named_children()}
+    got, _ = model.train().encode_images(None, mask, features)
+    scaled, _ = model.encode_images(None, mask, 4 * features + 2)
+    unscaled, _ = plain.train().encode_images(None, mask, features)
+    assert (unscaled == features.mean(2, keepdim=True)).all() if plain.pools_regions else unscaled is features
+    torch.testing.assert_close(got, scaled, atol=1e-3, rtol=1e-3)
+    there = got[mask].flatten(0, 1)
+    torch.testing.assert_close(there.mean(0), torch.zeros(there.shape[1]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_labels_out_of_range(architecture, backbones):
+    processor, model = tiny.build(architecture, "own", backbones)
+    batch = processor(**tiny.posts())
+    for label in (-1, 3, -100):
+        with pytest.raises(ValueError, match=rf"labels hold \[{label}\], but the classes are 0..2"):
+            model(**batch, labels=torch.tensor([0, 1, 2, label, 0, 1]))

@@ -15,7 +15,7 @@ def build(**kwargs) -> CoMemoryAspectForSequenceClassification:
     config = CoMemoryAspectConfig(
         text_config=WordVectorsConfig(vocab_size=WORDS, hidden_size=SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **kwargs,
+        **{"scoring": "scalar", "image_memory": "images", **kwargs},
     )
     model = CoMemoryAspectForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too
@@ -64,7 +64,11 @@ def lstm(layer, sequence):
 def attend(attention, memory, guide):
     keys = [numpy(attention.key_proj.weight) @ slot for slot in memory]
     query = numpy(attention.query_proj.weight) @ guide
-    scores = np.array([np.tanh(numpy(attention.score.weight)[0] @ np.concatenate([key, query])) for key in keys])
+    score = numpy(attention.score.weight)[0]
+    if len(score) == 2 * SIZE:
+        scores = np.array([np.tanh(score @ np.concatenate([key, query])) for key in keys])
+    else:
+        scores = np.array([score @ np.tanh(key + query) for key in keys])
     weights = np.exp(scores) / np.exp(scores).sum()
     return linear(attention.output_proj, sum((a * key for a, key in zip(weights, keys, strict=True)), np.zeros(SIZE)))
 
@@ -74,7 +78,10 @@ def literal(model, words, aspect_words, images) -> np.ndarray:
     base = model.co_memory_aspect
     table = numpy(base.text_encoder.backbone.weight)
     text = [table[word] for word in words]
-    image = lstm(base.image_lstm.forward_lstm, [np.mean(regions, 0) for regions in images])
+    slots = [np.mean(regions, 0) for regions in images]
+    if model.config.image_memory == "regions":
+        slots = [region for regions in images for region in regions]
+    image = lstm(base.image_lstm.forward_lstm, slots)
     v_text = v_image = np.mean([table[word] for word in aspect_words], 0) if aspect_words else np.zeros(SIZE)
     for _ in range(model.config.hops):
         v_text = linear(base.update, v_text) + attend(base.attention, text, v_image)
@@ -83,9 +90,11 @@ def literal(model, words, aspect_words, images) -> np.ndarray:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("hops", [1, 2, 3])
-def test_the_equations(hops):
-    model, inputs = build(hops=hops), batch()
+@pytest.mark.parametrize(
+    "variant", [{"hops": 1}, {"hops": 2}, {}, {"scoring": "additive"}, {"image_memory": "regions"}], ids=str
+)
+def test_the_equations(variant):
+    model, inputs = build(**variant), batch()
     logits = model(**inputs).logits
     for post in range(4):
         words = inputs["input_ids"][post][inputs["attention_mask"][post].bool()].tolist()
@@ -115,8 +124,9 @@ def test_every_weight_is_trained():
 
 
 @torch.no_grad()
-def test_output():
-    model, inputs = build(), batch()
+@pytest.mark.parametrize("image_memory", ["images", "regions"])
+def test_output(image_memory):
+    model, inputs = build(image_memory=image_memory), batch()
     output = model.base_model(**inputs)
     assert output.logits is None
     assert output.fused.shape == (4, 2 * SIZE)

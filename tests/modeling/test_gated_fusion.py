@@ -29,7 +29,14 @@ def config(**kwargs) -> GatedFusionConfig:
     return GatedFusionConfig(
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **{"text_hidden": HIDDEN, "image_hidden": (4,), "label_embedding_size": E, **kwargs},
+        **{
+            "text_hidden": HIDDEN,
+            "image_hidden": (4,),
+            "fused_hidden": (),
+            "standardize": False,
+            "label_embedding_size": E,
+            **kwargs,
+        },
     )
 
 
@@ -97,6 +104,9 @@ def slow_output(model, words, images):
             gate = getattr(base, f"{name}_gate").weight.numpy()
             vectors[name] = vectors[name] * (gate if kind == "GL1" else np.minimum(np.maximum(gate, 0), 1))
     fused = np.concatenate(list(vectors.values()))
+    for layer in model.fused_layers:
+        if isinstance(layer, torch.nn.Linear):
+            fused = np.maximum(linear(layer, fused), 0)
     if cfg.head == "classes":
         return linear(model.classifier, fused), None
     p = linear(model.classifier.projection, fused)
@@ -109,6 +119,8 @@ VARIANTS = [
     {"text_gate": "GL2", "image_gate": "GL1"},
     {"image_hidden": ()},
     {"fusion": "concat"},
+    {"fused_hidden": (6, 5)},
+    {"fused_hidden": (6,), "head": "label_embedding", "loss": "mse"},
     {"fusion": "concat", "image_hidden": (), "image_pooling": "flatten"},
     {"branch": "text"},
     {"branch": "image", "image_relu": True, "image_hidden": (8, 4, 3), "image_dropout": (0.7, 0.7, 0.5)},
@@ -282,6 +294,21 @@ def test_fused_is_retained_or_compressed():
     assert fused(image_hidden=(), image_pooling="flatten").shape == (4, 2 * HIDDEN + REGIONS * IMAGE_SIZE)
     assert fused(branch="text").shape == (4, 2 * HIDDEN)
     assert fused(branch="image", image_hidden=(9, 8)).shape == (4, 8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", ["concat", "gated"])
+def test_the_papers_scores_are_a_sum_over_the_modalities(fusion):
+    """Two texts with two pictures each: what the picture changes does not hang on the text, unless layers follow."""
+
+    def interaction(**kwargs):
+        inputs = batch()
+        texts, images = inputs["text_features"][[0, 0, 1, 1]], inputs["image_features"][[2, 3, 2, 3]]
+        scores = build(fusion=fusion, **kwargs)(text_features=texts, image_features=images).logits
+        return (scores[0] - scores[1] - scores[2] + scores[3]).abs().max()
+
+    assert interaction() < 1e-4
+    assert interaction(fused_hidden=(8,)) > 1e-2
 
 
 def test_an_absent_modality_is_a_zero_vector():
@@ -539,7 +566,7 @@ def test_every_row_of_the_paper_has_a_recipe():
             kwargs.get("loss"),
             bool(kwargs.get("image_dropout")),
         )
-    assert len(rows) == 18
+    assert len(rows) == 19
     # The two best of the paper's text and of its Table 8, and every loss of its embedding classifiers.
     assert {row[3] for row in rows.values()} == {None, "hinge", "cosine", "mse"}
     assert {name for name, row in rows.items() if row[0] == "study"} == {

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from modeling.layers import GuidedAttention, MaskedLSTM, attend, masked_mean, masked_softmax
+from modeling.layers import FeatureNorm, GuidedAttention, MaskedLSTM, attend, masked_mean, masked_softmax
 
 rows = st.lists(st.tuples(st.floats(-50, 50), st.booleans()), min_size=1, max_size=12)
 
@@ -115,3 +115,26 @@ def test_masked_mean():
     memory = torch.arange(12.0).view(2, 3, 2)
     mask = torch.tensor([[True, False, True], [False, False, False]])
     assert masked_mean(memory, mask).tolist() == [[2, 3], [0, 0]]
+
+
+def test_features_are_standardised_over_what_is_there():
+    torch.manual_seed(0)
+    features, mask = 5 + 3 * torch.randn(4, 6, 2), torch.rand(4, 6) < 0.6
+    norm = FeatureNorm(2)
+    there = features[mask]
+    got = norm(features, mask)
+    torch.testing.assert_close(got[mask], (there - there.mean(0)) / there.std(0, unbiased=False), atol=1e-3, rtol=1e-3)
+    assert (got[~mask] == 0).all()
+    assert not torch.equal(norm.eval()(features, mask), got)  # a tenth of the way to this batch's statistics
+    for _ in range(100):
+        norm.train()(features, mask)
+    want = (there - there.mean(0)) / there.std(0)
+    torch.testing.assert_close(norm.eval()(features, mask)[mask], want, atol=1e-3, rtol=1e-3)
+    assert (norm(features, mask)[~mask] == 0).all()
+    assert list(norm.parameters()) == []
+
+
+def test_one_vector_or_none_is_not_standardised_by_itself():
+    norm, features = FeatureNorm(2), torch.randn(2, 1, 2)
+    for mask in (torch.tensor([[True], [False]]), torch.zeros(2, 1, dtype=torch.bool)):
+        torch.testing.assert_close(norm(features, mask), features * mask.unsqueeze(-1), atol=1e-4, rtol=1e-4)
