@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
+from huggingface_hub.constants import HF_ASSETS_CACHE
 from transformers import HfArgumentParser, TrainingArguments
 
 from dataset_scripts import CORPORA
@@ -30,6 +31,13 @@ class ModelArguments:
     )
     word_vectors: str | None = field(
         default=None, metadata={"help": "GloVe or word2vec text file that the word vectors begin from."}
+    )
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of a trained model to start from, with its encoders and processor; model_kwargs "
+            "change its config, and what they change the shape of is new."
+        },
     )
     model_kwargs: list[str] = field(
         default_factory=list,
@@ -75,9 +83,23 @@ class DataArguments:
         default=None,
         metadata={"help": "Column with the text in other words, which training reads every second time."},
     )
+    min_confidence: float | None = field(
+        default=None,
+        metadata={
+            "help": "Train only on posts whose label the model that init_from names gives a higher probability (the "
+            "MVSO study: 0.6)."
+        },
+    )
     cache_features: bool = field(
         default=False,
-        metadata={"help": "Run the encoders that are frozen once, before training, and keep their output in memory."},
+        metadata={"help": "Run the encoders that are frozen once, before training, and keep their output on disk."},
+    )
+    features_dir: str = field(
+        default=str(Path(HF_ASSETS_CACHE, "mmsent", "features")),
+        metadata={"help": "Where that output is kept, for every run that asks for the same."},
+    )
+    features_dtype: Literal["float32", "float16"] = field(
+        default="float32", metadata={"help": "Its numbers; float16 takes half the space and rounds to three digits."}
     )
 
 
@@ -109,9 +131,14 @@ class RunArguments(TrainingArguments):
     rest_until_epoch: float | None = field(
         default=None, metadata={"help": "Train all but the text encoder until this epoch only (MDSE's code: 20)."}
     )
+    lr_decay: float | None = field(
+        default=None, metadata={"help": "Multiply learning rates by this every lr_decay_steps (Deep Fusion: 0.96)."}
+    )
+    lr_decay_steps: int = field(default=3000, metadata={"help": "Steps between two such multiplications."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations without a better one."}
     )
+    restore_callback_states_from_checkpoint: bool = True  # of early stopping: how long there was no better score
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = torch.accelerator.is_available()
     label_names: list[str] | None = field(default_factory=lambda: ["labels"])

@@ -24,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 import train
 from arguments import parse_arguments
+from features import PostCollator, encode_features
 from scoring import score
 
 RESULTS = Path(__file__).parent / "results"
@@ -67,12 +68,10 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
     corpus, _ = train.load_corpus(data_args, ("train",))
     label_names = corpus["train"].features["label"].names
     processor, model = train.build(model_args, corpus["train"]["text"], dict(enumerate(label_names)))
-    collator = train.PostCollator(processor, data_args.modalities)
-    features, labels = {}, {}
-    for split, posts in corpus.items():
-        rows = train.encode_features(model, posts, collator, run_args)
-        features[split] = np.stack([pool(row) for row in rows])
-        labels[split] = list(posts["label"])
+    collator = PostCollator(processor, data_args.modalities)
+    posts = encode_features(model, corpus, collator, run_args, data_args.features_dir, data_args.features_dtype)
+    features = {split: np.stack([pool(rows[row]) for row in range(len(rows))]) for split, rows in posts.items()}
+    labels = {split: list(rows["label"]) for split, rows in corpus.items()}
     classifier = make_pipeline(
         StandardScaler(),
         LogisticRegressionCV(
@@ -95,10 +94,8 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
 
 def pool(row: dict) -> np.ndarray:
     """The two pooled vectors of a post, zeros for a missing part: (D_text + D_image,)."""
-    text = row["text_features"][row["attention_mask"].bool()].sum(0) / max(1, row["attention_mask"].sum())
-    images = row["image_features"][row["image_mask"]]  # (K, R, D)
-    image = images.sum((0, 1)) / max(1, images.shape[0] * images.shape[1])
-    return np.concatenate([text.numpy(), image.numpy()])
+    text, images = (row[name].astype(np.float32) for name in ("text_features", "image_features"))  # (L, D), (K, R, D)
+    return np.concatenate([text.sum(0) / max(1, len(text)), images.sum((0, 1)) / max(1, np.prod(images.shape[:2]))])
 
 
 def table() -> str:

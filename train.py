@@ -5,7 +5,6 @@
 Without arguments, the default model is trained on the embedded `sample_posts`.
 """
 
-import json
 import logging
 import shlex
 import sys
@@ -15,42 +14,32 @@ from pathlib import Path
 
 import torch
 from datasets import DatasetDict, load_dataset
-from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
-from transformers import EarlyStoppingCallback, EvalPrediction, set_seed
+from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, set_seed
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
+from arguments import DataArguments, ModelArguments, parse_arguments, parse_kwargs
+from augmentation import AugmentedPosts
 from dataset_scripts import CORPORA
 from dataset_scripts.corpus import corpus_notes, missing_report
+from dataset_scripts.files import content_hash
 from dataset_scripts.screening import screen_images
-from modeling import ARCHITECTURES, MultimodalPreTrainedModel, MultimodalProcessor
+from features import PostCollator, encode_features
+from modeling import ARCHITECTURES
+from modeling.gated_fusion import confident_rows
+from run_folder import (
+    begin,
+    checkpoints,
+    clear_disk_errors,
+    corpus_checksum,
+    finish,
+    git_revision,
+    refuse_finished,
+)
 from scoring import majority_score, print_report, score, subgroup_scores, write_predictions
-from trainer import AugmentedPosts, MultimodalTrainer
+from trainer import MultimodalTrainer
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers")
-
-
-class PostCollator:
-    """Posts of a corpus to a batch of the contract's keys."""
-
-    def __init__(self, processor: MultimodalProcessor, modalities: str = "both"):
-        self.processor = processor
-        self.modalities = modalities
-
-    def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
-        aspects = [post["aspect"] for post in posts]
-        batch = self.processor(
-            text=[None if self.modalities == "image" else post["text"] for post in posts],
-            images=[[] if self.modalities == "text" else post["images"] for post in posts],
-            aspect=aspects if any(aspects) else None,
-        )
-        for name in ("label", "text_label", "image_label"):
-            values = [post[name] for post in posts]
-            if None not in values:
-                batch["labels" if name == "label" else f"{name}s"] = torch.tensor(values)
-        return dict(batch)
 
 
 def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDict, dict]:
@@ -81,13 +70,26 @@ def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDi
 
 
 def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
-    """The processor and the new model that the arguments describe.
+    """The processor and the model that the arguments describe: new, or the trained one that `init_from` names.
 
     Args:
         texts: and aspects, of the training split, for the vocabulary of word vectors.
         id2label: the corpus's classes.
+
+    Raises:
+        ValueError: `init_from` is of another architecture.
     """
-    row = ARCHITECTURES[args.architecture]
+    row, model_kwargs = ARCHITECTURES[args.architecture], parse_kwargs(args.model_kwargs)
+    if args.init_from is not None:
+        trained = AutoConfig.from_pretrained(args.init_from).model_type
+        if trained != args.architecture:
+            raise ValueError(f"init_from={args.init_from} is of --architecture {trained}, not {args.architecture}.")
+        processor = AutoProcessor.from_pretrained(args.init_from, **parse_kwargs(args.processor_kwargs))
+        # What is trained anew, a head for other classes say, has another shape or another name.
+        model = row.classifier.from_pretrained(
+            args.init_from, id2label=id2label, ignore_mismatched_sizes=True, **model_kwargs
+        )
+        return processor, model.train()
     processor = row.processor.from_backbones(
         args.text_encoder, args.image_encoder, texts, **parse_kwargs(args.processor_kwargs)
     )
@@ -98,55 +100,9 @@ def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
         processor.image_size,
         word_vectors=args.word_vectors,
         id2label=id2label,
-        **parse_kwargs(args.model_kwargs),
+        **model_kwargs,
     )
     return processor, model
-
-
-class FeatureCollator:
-    """Posts as `encode_features` gives them to a batch, padded to the longest text and the most images."""
-
-    def __call__(self, posts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        batch = {}
-        for name, value in posts[0].items():
-            values = [post[name] for post in posts]
-            batch[name] = pad_sequence(values, batch_first=True) if value.ndim else torch.stack(values)
-        return batch
-
-
-def encode_features(
-    model: MultimodalPreTrainedModel, posts, collator: PostCollator, args: RunArguments
-) -> list[dict[str, torch.Tensor]]:
-    """Run the frozen encoders once over a split: a list of posts with text_features and image_features in place of
-    input_ids and pixel_values. What an encoder that is trained reads stays.
-
-    Raises:
-        ValueError: no encoder is frozen.
-    """
-    frozen = model.frozen_encoders()
-    if not frozen:
-        raise ValueError("cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true.")
-    text, image = model.base_model.text_encoder in frozen, model.base_model.image_encoder in frozen
-    model.to(args.device).eval()
-    loader = torch.utils.data.DataLoader(
-        posts, args.per_device_eval_batch_size, collate_fn=collator, num_workers=args.dataloader_num_workers
-    )
-    masks = {"attention_mask": ("input_ids", "text_features"), "image_mask": ("pixel_values", "image_features")}
-    rows = []
-    for batch in tqdm(loader, desc="encoding", disable=not args.should_log):
-        batch = {name: value.to(args.device) for name, value in batch.items()}
-        with torch.no_grad():
-            if text:  # (B, L, D)
-                batch["text_features"], _ = model.encode_text(batch.pop("input_ids"), batch["attention_mask"], None)
-            if image:  # (B, K, R, D)
-                batch["image_features"], _ = model.encode_images(batch.pop("pixel_values"), batch["image_mask"], None)
-        for row in range(len(batch["attention_mask"])):
-            features = {name: value[row] for name, value in batch.items()}
-            for mask, names in masks.items():  # without the padding of this batch
-                kept = features[mask].sum().clamp(min=1)
-                features |= {name: features[name][:kept] for name in (mask, *names) if name in features}
-            rows.append({name: value.cpu().clone() for name, value in features.items()})
-    return rows
 
 
 def main() -> None:
@@ -155,31 +111,38 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("modeling").setLevel(logging.INFO)
     output_dir = Path(run_args.output_dir)
-    if (output_dir / SAFE_WEIGHTS_NAME).exists() and not run_args.overwrite:
-        sys.exit(f"{output_dir} holds a trained model: give another --output_dir, or --overwrite to replace it.")
+    refuse_finished(output_dir, run_args.overwrite)
 
     with run_args.main_process_first(desc="loading the corpus"):
         needed = ("train",) if run_args.eval_strategy == "no" else ("train", "validation")
         corpus, report = load_corpus(data_args, needed)
     label_names = corpus["train"].features["label"].names
     labels = {split: list(posts["label"]) for split, posts in corpus.items()}
+    report["corpus_sha256"] = corpus_checksum(corpus)
+    settings = vars(model_args) | vars(data_args) | run_args.to_dict()
+    settings |= {"processes": run_args.world_size, "corpus_sha256": report["corpus_sha256"]}
+    with run_args.main_process_first(desc="looking for an interrupted run"):
+        if run_args.process_index == 0:
+            begin(output_dir, settings, run_args.overwrite)
+        checkpoint = next(reversed(checkpoints(output_dir)), None)
 
     set_seed(run_args.seed)
     # Aspects are words that the texts may never use: all would be the unknown word.
     words = [*corpus["train"]["text"], *filter(None, corpus["train"]["aspect"])]
     processor, model = build(model_args, words, dict(enumerate(label_names)))
     collator = PostCollator(processor, data_args.modalities)
-    posts = corpus
+    posts, train_posts = corpus, corpus["train"]
     if data_args.image_augmentation or data_args.text_augmentation:
         if data_args.cache_features:
             raise ValueError(
                 "cache_features keeps what the encoders saw once: it cannot be combined with augmentation."
             )
-        changed = AugmentedPosts(corpus["train"], data_args.image_augmentation, data_args.text_augmentation)
-        posts = dict(corpus) | {"train": changed}
+        train_posts = AugmentedPosts(
+            corpus["train"], data_args.image_augmentation, data_args.text_augmentation, run_args.seed
+        )
     if data_args.cache_features:
-        posts = {split: encode_features(model, corpus[split], collator, run_args) for split in corpus}
-        collator = FeatureCollator()
+        posts = encode_features(model, corpus, collator, run_args, data_args.features_dir, data_args.features_dtype)
+        train_posts = posts["train"]
 
     def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
         scores = score(evaluation.predictions.argmax(-1), evaluation.label_ids, label_names)
@@ -190,14 +153,24 @@ def main() -> None:
         model=model,
         args=run_args,
         data_collator=collator,
-        train_dataset=posts["train"],
+        train_dataset=train_posts,
         eval_dataset=posts["validation"] if "validation" in needed else None,
         processing_class=processor,
         compute_metrics=compute_metrics,
         callbacks=[EarlyStoppingCallback(patience)] if patience is not None else [],
     )
-    trainer.train()
-    trainer.save_model()
+    if data_args.min_confidence is not None:
+        logits = trainer.predict(posts["train"]).predictions
+        rows = confident_rows(logits, labels["train"], data_args.min_confidence)
+        if not rows:
+            raise ValueError(f"min_confidence={data_args.min_confidence}: the model is as sure of no training post.")
+        trainer.train_dataset = torch.utils.data.Subset(train_posts, rows)
+        report["confident_posts"] = len(rows)
+    if checkpoint is not None and trainer.is_world_process_zero():
+        print(f"{output_dir} holds a run that was interrupted: it goes on from {checkpoint.name}.", flush=True)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    with clear_disk_errors(output_dir, "the trained model"):
+        trainer.save_model()
     if trainer.is_world_process_zero():
         (output_dir / TRAINING_ARGS_NAME).unlink()  # a pickle; run.json says the same
 
@@ -225,8 +198,11 @@ def main() -> None:
             "majority": majority,
             "seconds": round(time.time() - started),
             "versions": {name: version(name) for name in PACKAGES},
+            "log": trainer.state.log_history,
+            "git": git_revision(),
+            "weights_sha256": content_hash(output_dir / SAFE_WEIGHTS_NAME),
         }
-        (output_dir / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        finish(output_dir, run, run_args.save_total_limit, trainer.state.best_model_checkpoint)
         print_report(run, label_names)
         print(f"\nModel, processor, predictions and run.json are in {output_dir}")
 

@@ -14,6 +14,9 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="0",
 )
 
+import importlib  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
@@ -45,3 +48,25 @@ def shared_data() -> Callable[[str], Path]:
 def mvsa_single(shared_data) -> Path:
     """The real copy of MVSA-Single."""
     return shared_data("mvsa_single")
+
+
+@pytest.fixture
+def run(monkeypatch) -> Callable[..., dict]:
+    """train.py in this process, for one epoch unless told otherwise; returns what its run.json says."""
+    train = importlib.import_module("train")
+    brief = ["--num_train_epochs", "1", "--per_device_train_batch_size", "128"]
+    brief += ["--report_to", "none", "--disable_tqdm", "true"]
+
+    def run(output_dir: Path, *argv: str) -> dict:
+        monkeypatch.setattr(sys, "argv", ["train.py", "--output_dir", str(output_dir), *brief, *argv])
+        train.main()
+        return json.loads((output_dir / "run.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def standins(monkeypatch):
+    """The writers of tiny releases, from the tests of the corpora."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "dataset_scripts"))
+    return importlib.import_module("standins")

@@ -1,22 +1,31 @@
 """Stages of training, and what only training does to a post."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny
 import torch
 from PIL import Image
-from transformers import TrainerCallback
+from safetensors.torch import load_file
+from transformers import TrainerCallback, set_seed
 
 from arguments import RunArguments
-from trainer import AugmentedPosts, MultimodalTrainer
+from augmentation import AugmentedPosts
+from run_folder import checkpoints
+from trainer import MultimodalTrainer, text_lengths
 
 
 @pytest.fixture
-def train(tmp_path, backbones):
-    """Trains six posts for four epochs of two steps; returns which parts changed in each epoch."""
+def make_trainer(tmp_path, backbones):
+    """A trainer of six posts for four epochs of two steps, the same at every call. Without `dropout` nothing is random
+    and no post depends on the others of its batch."""
 
-    def train(**arguments):
-        processor, model = tiny.build("comn", "transformers", backbones)
+    def make_trainer(dropout: bool = True, **arguments) -> MultimodalTrainer:
+        processor, model = tiny.build("comn", "transformers", backbones, standardize=False)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout) and not dropout:
+                module.p = 0.0
         batch = processor(**tiny.posts())
         rows = [{name: value[row] for name, value in batch.items()} | {"labels": row % 3} for row in range(6)]
         defaults = {
@@ -28,8 +37,19 @@ def train(tmp_path, backbones):
         defaults |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
         defaults |= {"report_to": "none", "disable_tqdm": True, "use_cpu": True}
         args = RunArguments(output_dir=str(tmp_path), **defaults | arguments)
-        trainer = MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows)
-        changed, state = [], {}
+        set_seed(args.seed)
+        return MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows)
+
+    return make_trainer
+
+
+@pytest.fixture
+def train(make_trainer):
+    """Trains; returns which parts changed in each epoch."""
+
+    def train(**arguments):
+        trainer = make_trainer(**arguments)
+        model, changed, state = trainer.model, [], {}
 
         class Watch(TrainerCallback):
             def on_epoch_begin(self, *_, **__):
@@ -73,6 +93,9 @@ def test_stages_need_a_schedule_of_the_step(train):
 class Rows(list):
     column_names = ["id", "text", "images", "text_translation"]
 
+    def __getitem__(self, key):
+        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
+
 
 @pytest.fixture
 def rows():
@@ -86,41 +109,213 @@ def rows():
     )
 
 
-def test_flip(rows):
-    torch.manual_seed(0)
-    posts = AugmentedPosts(rows, ["flip"], None)
+def read(rows, image_augmentation=(), text_augmentation=None, row=0, epochs=40):
+    """A post as each epoch reads it."""
+    posts = AugmentedPosts(rows, list(image_augmentation), text_augmentation, seed=0)
     assert len(posts) == 2
-    first = [np.asarray(posts[0]["images"][0])[0, 0, 0] for _ in range(40)]
+    for epoch in range(epochs):
+        posts.set_epoch(epoch)
+        yield posts[row]
+
+
+def test_flip(rows):
+    first = [np.asarray(post["images"][0])[0, 0, 0] for post in read(rows, ["flip"])]
     assert set(first) == {0, 236}
     assert 8 < first.count(0) < 32
     assert np.asarray(rows[0]["images"][0])[0, 0, 0] == 0  # the corpus itself is left alone
 
 
 def test_crop_and_erase_keep_the_size(rows):
-    torch.manual_seed(0)
     original = np.asarray(rows[0]["images"][0])
-    cropped = [np.asarray(AugmentedPosts(rows, ["crop"], None)[0]["images"][0]) for _ in range(20)]
+    cropped = [np.asarray(post["images"][0]) for post in read(rows, ["crop"], epochs=20)]
     assert {image.shape for image in cropped} == {original.shape}
     assert len({image.tobytes() for image in cropped}) > 5
-    erased = [np.asarray(AugmentedPosts(rows, ["erase"], None)[0]["images"][0]) for _ in range(40)]
+    erased = [np.asarray(post["images"][0]) for post in read(rows, ["erase"])]
     black = [((image == 0).all(-1) & (original > 0).all(-1)).mean() for image in erased]
     assert 8 < sum(share == 0 for share in black) < 32
     assert 0 < max(black) < 0.4
 
 
 def test_other_words_stand_in_every_second_time(rows):
-    torch.manual_seed(0)
-    posts = AugmentedPosts(rows, [], "text_translation")
-    texts = [posts[0]["text"] for _ in range(60)]
+    texts = [post["text"] for post in read(rows, (), "text_translation", epochs=60)]
     assert set(texts) == {"good day", "fine day"}
     assert 15 < texts.count("good day") < 45
-    assert {posts[1]["text"] for _ in range(10)} == {"bad day"}  # it has none
+    assert {post["text"] for post in read(rows, (), "text_translation", row=1)} == {"bad day"}  # it has none
     with pytest.raises(ValueError, match="text_augmentation=synonyms: the corpus has no such column, only id, text"):
-        AugmentedPosts(rows, [], "synonyms")
+        AugmentedPosts(rows, [], "synonyms", seed=0)
 
 
 def test_several_pictures_are_changed_each_for_itself(rows):
-    torch.manual_seed(1)
     rows[0]["images"] *= 8
-    images = AugmentedPosts(rows, ["flip"], None)[0]["images"]
+    (post,) = read(rows, ["flip"], epochs=1)
+    images = post["images"]
     assert {np.asarray(image)[0, 0, 0] for image in images} == {0, 236}
+
+
+def test_a_change_depends_on_seed_epoch_and_post_alone(rows):
+    def pixels(seed, epoch, row=0, before=()):
+        posts = AugmentedPosts(rows, ["crop"], None, seed=seed)
+        posts.set_epoch(epoch)
+        for other in before:
+            posts[other]
+        return np.asarray(posts[row]["images"][0]).tobytes()
+
+    rows[1]["images"] = list(rows[0]["images"])
+    state = torch.get_rng_state()
+    assert pixels(1, 2) == pixels(1, 2, before=(1, 0, 1))
+    assert len({pixels(1, 2), pixels(2, 2), pixels(1, 3), pixels(1, 2, row=1)}) == 4
+    assert torch.equal(torch.get_rng_state(), state)  # dropout goes on as if no post had been read
+
+
+# --------------------------------------------------------------------------------------------------- learning rates
+
+
+def rates(trainer) -> list[float]:
+    return [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+
+
+def test_exponential_decay(make_trainer):
+    trainer = make_trainer(lr_decay=0.5, lr_decay_steps=3, logging_strategy="steps", logging_steps=1)
+    trainer.train()
+    assert rates(trainer) == [1e-3] * 3 + [5e-4] * 3 + [2.5e-4] * 2
+    linear = make_trainer(
+        lr_decay=0.5, lr_decay_steps=3, logging_strategy="steps", logging_steps=1, lr_scheduler_type="linear"
+    )
+    linear.train()
+    assert rates(linear) == pytest.approx(
+        [1e-3 * (1 - step / 8) * factor for step, factor in enumerate([1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25])]
+    )
+
+
+def test_decay_needs_a_schedule_of_the_step(make_trainer):
+    with pytest.raises(ValueError, match="lr_scheduler_type=.*cannot be combined with stages or lr_decay"):
+        make_trainer(lr_decay=0.9, lr_scheduler_type="reduce_lr_on_plateau", eval_strategy="epoch").train()
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "rmsprop", "sgd"])
+def test_optimizers_train(make_trainer, optim):
+    trainer = make_trainer(optim=optim, num_train_epochs=8, logging_strategy="epoch")
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+
+# ------------------------------------------------------------------------------------------------- Trainer's defects
+
+
+def test_vision_weights_come_back(make_trainer, tmp_path):
+    """transformers#43701: resuming and best-model reload silently keep a ViT's weights as they are."""
+    saving = {"save_strategy": "epoch", "eval_strategy": "epoch", "learning_rate": 1e-2}
+    trainer = make_trainer(**saving, num_train_epochs=3, load_best_model_at_end=True, save_total_limit=None)
+    trainer.compute_metrics = lambda _: {"accuracy": -trainer.state.epoch}  # the first is the best
+    trainer.train()
+    wanted = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    vision = [name for name in wanted if ".image_encoder." in name]
+    assert len(vision) > 10
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+
+    resumed = make_trainer(**saving)
+    resumed._load_from_checkpoint(str(tmp_path / "checkpoint-6"))
+    wanted = load_file(tmp_path / "checkpoint-6" / "model.safetensors")
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_the_loss_does_not_grow_with_accumulation(make_trainer):
+    """A loss that is a mean must be divided by the number of batches that are added up."""
+    settings = {"num_train_epochs": 2, "logging_strategy": "steps", "logging_steps": 1, "optim": "sgd"}
+    settings |= {"dropout": False}
+    whole = make_trainer(**settings, per_device_train_batch_size=6)
+    parts = make_trainer(**settings, per_device_train_batch_size=2, gradient_accumulation_steps=3)
+    for trainer in (whole, parts):
+        trainer.train()
+    for name in ("loss", "grad_norm"):
+        one, other = ([entry[name] for entry in t.state.log_history if name in entry] for t in (whole, parts))
+        assert len(one) == 2
+        assert other == pytest.approx(one, rel=1e-4)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+# --------------------------------------------------------------------------------------------------------- scale
+
+
+def test_batch_sizes_are_found(make_trainer, monkeypatch, tmp_path):
+    """What an attempt with larger batches left behind must not be mistaken for a checkpoint of this run."""
+    step = MultimodalTrainer.training_step
+
+    def out_of_memory(self, model, inputs, *args):
+        if len(inputs["labels"]) > 2 and self.state.global_step == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return step(self, model, inputs, *args)
+
+    monkeypatch.setattr(MultimodalTrainer, "training_step", out_of_memory)
+    trainer = make_trainer(
+        auto_find_batch_size=True, num_train_epochs=1, save_strategy="steps", save_steps=1, save_total_limit=None
+    )
+    trainer.train()
+    assert trainer._train_batch_size == 2
+    assert trainer.state.global_step == 3
+    states = [json.loads((path / "trainer_state.json").read_text()) for path in checkpoints(tmp_path)]
+    assert [state["train_batch_size"] for state in states] == [2, 2, 2]
+
+
+def test_bf16_and_checkpointed_activations(make_trainer):
+    losses = []
+    for more in ({}, {"activation_checkpointing": True}, {"bf16": True}):
+        trainer = make_trainer(num_train_epochs=2, logging_strategy="steps", logging_steps=1, **more)
+        trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        encoder = trainer.model.base_model.text_encoder.backbone
+        assert encoder.is_activation_checkpointing == ("activation_checkpointing" in more)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=0.05)
+    assert losses[2] != losses[0]
+
+
+def test_length_groups_pad_less(make_trainer):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 60, 512).tolist()
+    posts = Rows({"text": "a " * length} for length in lengths)
+
+    def padding(strategy):
+        trainer = make_trainer(train_sampling_strategy=strategy, per_device_train_batch_size=8)
+        order = list(trainer._get_train_sampler(posts))
+        assert sorted(order) == list(range(512))
+        batches = [[lengths[row] for row in order[start : start + 8]] for start in range(0, 512, 8)]
+        return sum(max(batch) * len(batch) - sum(batch) for batch in batches) / sum(lengths)
+
+    assert padding("random") > 0.5
+    assert padding("group_by_length") < 0.1
+
+
+def test_length_groups_are_of_the_whole_batch(make_trainer):
+    """The order is that of the batch of a step, whatever number of processes and accumulations shares it."""
+    posts = Rows({"text": "a " * (7 * n % 50)} for n in range(96))
+    settings = {"train_sampling_strategy": "group_by_length"}
+    whole = make_trainer(**settings, per_device_train_batch_size=8)._get_train_sampler(posts)
+    parts = make_trainer(**settings, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    sampler = parts._get_train_sampler(posts)
+    first = list(whole)
+    assert list(sampler) == first
+    whole.set_epoch(1)
+    assert list(whole) != first
+
+
+def test_lengths_of_every_kind_of_posts(rows):
+    assert text_lengths(rows) == [8, 7]
+    assert text_lengths(AugmentedPosts(rows, ["flip"], None, seed=0)) == [8, 7]
+    assert text_lengths(torch.utils.data.Subset(rows, [1])) == [7]
+    assert text_lengths([{"attention_mask": torch.tensor([1, 1, 0])}]) == [2]
+
+
+def test_bucketed_predictions_stand_in_the_order_of_the_posts(make_trainer):
+    plain = make_trainer(per_device_eval_batch_size=2)
+    grouped = make_trainer(per_device_eval_batch_size=2, train_sampling_strategy="group_by_length")
+    posts = plain.eval_dataset
+    assert list(grouped._get_eval_sampler(posts)) != list(range(6))
+    one, other = plain.predict(posts), grouped.predict(posts)
+    np.testing.assert_allclose(other.predictions, one.predictions, atol=1e-5)
+    assert other.label_ids.tolist() == one.label_ids.tolist() == [0, 1, 2, 0, 1, 2]
+    assert other.metrics["test_loss"] == pytest.approx(one.metrics["test_loss"], abs=1e-5)
