@@ -21,12 +21,13 @@ from modeling.encoders import OWN_IMAGE_ENCODERS
 class ModelArguments:
     architecture: Literal[tuple(ARCHITECTURES)] = field(default="comn", metadata={"help": "Which architecture."})
     text_encoder: str = field(
-        default="word_vectors", metadata={"help": "'word_vectors', or Hub id or folder of a transformer."}
+        default="word_vectors", metadata={"help": "'word_vectors', or Hub id or folder of a transformer or a trained model."}
     )
     image_encoder: str = field(
         default="small_cnn",
         metadata={
-            "help": f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or Hub id or folder of a timm or transformers backbone."
+            "help": f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or Hub id or folder of a timm or transformers backbone "
+            "or of a trained model."
         },
     )
     word_vectors: str | None = field(

@@ -142,9 +142,10 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """Build a new model on pretrained or fresh encoders; the model that `from_pretrained` reads is made by this.
 
         Args:
-            text: `"word_vectors"`, or Hub id or folder of a transformer.
+            text: `"word_vectors"`, or Hub id or folder of a transformer, or of a model of this project, whose text
+                encoder is taken.
             image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`; or Hub id or folder of a timm or transformers vision
-                backbone.
+                backbone, or of a model of this project.
             tokenizer: the processor's, which says how many words there are.
             image_size: height and width that the processor makes, in pixels.
             word_vectors: a GloVe or word2vec text file to begin from; `text` must be `"word_vectors"`.
@@ -168,13 +169,11 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         elif word_vectors is not None:
             raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
         else:
-            text_backbone = load_backbone(text)
-            text_config = text_backbone.config
+            text_backbone, text_config = load_backbone(text, "text")
         if image in OWN_IMAGE_ENCODERS:
             image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
         else:
-            image_backbone = load_backbone(image)
-            image_config = image_backbone.config
+            image_backbone, image_config = load_backbone(image, "image")
             with torch.no_grad():
                 _, regions, width = to_regions(image_backbone, torch.zeros(1, 3, *image_size)).shape
             config_kwargs |= {"image_hidden_size": width, "image_regions": regions}

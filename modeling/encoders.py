@@ -5,6 +5,7 @@ architecture's own.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -185,12 +186,25 @@ def _without_pooler(backbone: nn.Module) -> nn.Module:
     return backbone
 
 
-def load_backbone(name_or_path: str | Path) -> nn.Module:
-    """Load a pretrained backbone, by Hub id or folder, from safetensors only."""
+def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> tuple[nn.Module, PreTrainedConfig]:
+    """Load a pretrained backbone and its config, by Hub id or folder, from safetensors only.
+
+    Args:
+        part: which encoder, where the name is that of a whole model of this project.
+
+    Raises:
+        ValueError: that model has no such encoder.
+    """
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type == "timm_wrapper":
         config.do_pooling = False
-    return _without_pooler(AutoModel.from_pretrained(name_or_path, config=config, use_safetensors=True))
+    model = AutoModel.from_pretrained(name_or_path, config=config, use_safetensors=True)
+    if not hasattr(model, f"{part}_encoder"):
+        return _without_pooler(model), config
+    encoder = getattr(model, f"{part}_encoder")
+    if encoder is None:
+        raise ValueError(f"{name_or_path}: this {config.model_type} was trained without {part} encoder.")
+    return encoder.backbone, getattr(config, f"{part}_config")
 
 
 class TextEncoder(nn.Module):

@@ -321,7 +321,7 @@ def _image_processor(image: str | Path, image_size: int | None):
         size = image_size or OWN_IMAGE_ENCODERS[image].image_size
         return ViTImageProcessor(size={"height": size, "width": size})
     config = AutoConfig.from_pretrained(image)
-    if config.model_type != "timm_wrapper":
+    if config.model_type != "timm_wrapper":  # transformers' own, or a whole model of this project
         if image_size is not None:
             raise ValueError(f"image_size={image_size}: {image} comes with an image processor that knows its size.")
         return AutoImageProcessor.from_pretrained(image)

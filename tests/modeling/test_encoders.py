@@ -12,6 +12,7 @@ from transformers import (
     ViTModel,
 )
 
+from modeling import ARCHITECTURES
 from modeling.encoders import SmallCNN, SmallCNNConfig, encoder_config, load_backbone, read_word_vectors, to_regions
 from modeling.processing import build_word_tokenizer
 
@@ -155,7 +156,7 @@ def test_the_small_cnn_looks_where_it_says():
 
 def test_a_config_keeps_nothing_of_its_checkpoint(backbones):
     for name in ("bert", "vit", "resnet"):
-        config = load_backbone(backbones[name]).config
+        _, config = load_backbone(backbones[name], "image")
         kept = encoder_config(config).to_dict()
         assert backbones[name] not in str(kept)
         assert kept["_name_or_path"] == ""
@@ -166,8 +167,38 @@ def test_a_config_keeps_nothing_of_its_checkpoint(backbones):
 def test_weights_are_those_of_the_backbone(backbones):
     _, model = tiny.build("comn", "transformers", backbones)
     for name, encoder in (("bert", model.comn.text_encoder), ("vit", model.comn.image_encoder)):
-        want = load_backbone(backbones[name]).state_dict()
+        want = load_backbone(backbones[name], "image")[0].state_dict()
         got = encoder.backbone.state_dict()
         assert set(got) == set(want)
         assert all(torch.equal(got[key], want[key]) for key in want)
         assert not any("pooler" in key for key in got)
+
+
+@pytest.mark.parametrize("encoders", ["own", "transformers", "timm"])
+def test_the_encoders_of_a_trained_model(encoders, backbones, tmp_path):
+    """Another architecture begins from them, with the words and the pixels that they know."""
+    processor, trained = tiny.build("comn", encoders, backbones)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.01)
+    trained.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    row = ARCHITECTURES["mdse"]
+    other = row.processor.from_backbones(tmp_path, tmp_path, max_images=3)
+    model = row.classifier.from_backbones(tmp_path, tmp_path, other.tokenizer, other.image_size)
+    for part in ("text_encoder", "image_encoder"):
+        want = getattr(trained.base_model, part).state_dict()
+        got = getattr(model.base_model, part).state_dict()
+        assert got.keys() == want.keys()
+        assert all(torch.equal(got[name], value) for name, value in want.items())
+    batches = [p(**tiny.posts()) for p in (processor, other)]
+    for name in ("input_ids", "pixel_values"):
+        assert torch.equal(batches[0][name], batches[1][name])
+
+
+def test_a_model_without_the_encoder(backbones, tmp_path):
+    processor, model = tiny.build("deep_fusion", "own", backbones, branch="text")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="this deep_fusion was trained without image encoder"):
+        load_backbone(tmp_path, "image")
