@@ -21,7 +21,8 @@ from modeling.encoders import OWN_IMAGE_ENCODERS
 class ModelArguments:
     architecture: Literal[tuple(ARCHITECTURES)] = field(default="comn", metadata={"help": "Which architecture."})
     text_encoder: str = field(
-        default="word_vectors", metadata={"help": "'word_vectors', or Hub id or folder of a transformer or a trained model."}
+        default="word_vectors",
+        metadata={"help": "'word_vectors', or Hub id or folder of a transformer or of a trained model."},
     )
     image_encoder: str = field(
         default="small_cnn",

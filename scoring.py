@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Image, List
+from datasets import ClassLabel, Image, List
 
 from metrics.sentiment.sentiment import Sentiment
 
@@ -47,7 +47,9 @@ def subgroups(posts) -> dict[str, np.ndarray]:
     """
     groups = {}
     for column in KINDS:
-        values = np.array([str(value) for value in posts[column]]) if column in posts.features else np.array([])
+        feature = posts.features.get(column)
+        name = feature.int2str if isinstance(feature, ClassLabel) else str
+        values = np.array([name(value) for value in posts[column]] if feature is not None else [])
         if 1 < len(set(values)) <= MOST_KINDS:
             groups |= {f"{column} = {value}": values == value for value in sorted(set(values))}
     if None not in posts["text_label"] and None not in posts["image_label"]:
