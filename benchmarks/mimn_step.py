@@ -1,0 +1,165 @@
+"""MIMN's training step against the same network as a literal loop over hops and words.
+
+    python benchmarks/mimn_step.py [--output benchmarks/mimn_step.json]
+
+Both have the same weights, and the benchmark begins by comparing their logits. The literal network reads its memories
+word by word, as the equations are written: an LSTM cell for every word and direction, a score for every slot.
+"""
+
+import argparse
+import copy
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from modeling import ARCHITECTURES
+from modeling.encoders import SmallCNNConfig, WordVectorsConfig
+from modeling.layers import GuidedAttention, MaskedLSTM, attend, masked_softmax
+
+LENGTHS = (80, 160, 320)
+BATCH_SIZES = (8, 32)
+REPEATS = 5
+
+
+class LiteralLSTM(nn.Module):
+    """A `MaskedLSTM` with one cell a word; a word that is masked leaves the state as it is."""
+
+    def __init__(self, lstm: MaskedLSTM):
+        super().__init__()
+        self.lstm = lstm
+
+    def forward(self, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """sequence (B, M, D), mask (B, M) bool -> (B, M, 2H)."""
+        positions = range(sequence.shape[1])
+        halves = [
+            self.read(self.lstm.forward_lstm, sequence, mask, positions),
+            self.read(self.lstm.backward_lstm, sequence, mask, reversed(positions)),
+        ]
+        return torch.cat(halves, -1) * mask.unsqueeze(-1)
+
+    @staticmethod
+    def read(lstm: nn.LSTM, sequence: torch.Tensor, mask: torch.Tensor, positions) -> torch.Tensor:
+        h = c = sequence.new_zeros(len(sequence), lstm.hidden_size)
+        states = [h] * sequence.shape[1]
+        for position in positions:
+            x = sequence[:, position]
+            gates = x @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + h @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
+            i, f, g, o = gates.chunk(4, -1)
+            new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            new_h = o.sigmoid() * new_c.tanh()
+            there = mask[:, position].unsqueeze(-1)
+            h, c = torch.where(there, new_h, h), torch.where(there, new_c, c)
+            states[position] = h
+        return torch.stack(states, 1)
+
+
+class LiteralAttention(nn.Module):
+    """A `GuidedAttention` that scores one slot after the other."""
+
+    def __init__(self, attention: GuidedAttention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor):
+        weight = torch.cat([self.attention.memory_proj.weight, self.attention.guide_proj.weight], 1)
+        scores = []
+        for slot in range(memory.shape[1]):
+            hidden = torch.tanh(torch.cat([memory[:, slot], guide], -1) @ weight.T + self.attention.memory_proj.bias)
+            scores.append(self.attention.score(hidden))
+        weights = masked_softmax(torch.cat(scores, -1), mask)
+        return attend(weights, memory), weights
+
+
+def literal(model: nn.Module) -> nn.Module:
+    """The same network with literal layers."""
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            for kind, replacement in ((MaskedLSTM, LiteralLSTM), (GuidedAttention, LiteralAttention)):
+                if isinstance(child, kind) and not isinstance(module, (LiteralLSTM, LiteralAttention)):
+                    setattr(module, name, replacement(child))
+    return model
+
+
+def batch(size: int, length: int) -> dict[str, torch.Tensor]:
+    """Posts of up to `length` words, half of it and more, with five images of four regions and an aspect."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(length // 2, length + 1, (size,), generator=generator)
+    lengths[0] = length
+    return {
+        "input_ids": torch.randint(1, 1000, (size, length), generator=generator),
+        "attention_mask": (torch.arange(length) < lengths.unsqueeze(1)).long(),
+        "aspect_input_ids": torch.randint(1, 1000, (size, 2), generator=generator),
+        "aspect_attention_mask": torch.ones(size, 2, dtype=torch.long),
+        "image_features": torch.randn(size, 5, 4, 128, generator=generator),
+        "image_mask": torch.ones(size, 5, dtype=torch.bool),
+        "labels": torch.randint(0, 3, (size,), generator=generator),
+    }
+
+
+def step_seconds(model: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
+    started = time.perf_counter()
+    model(**inputs).loss.backward()
+    seconds = time.perf_counter() - started
+    model.zero_grad()
+    return seconds
+
+
+def measure(size: int, length: int) -> dict:
+    torch.manual_seed(0)
+    row = ARCHITECTURES["mimn"]
+    config = row.config(
+        text_config=WordVectorsConfig(vocab_size=1000, hidden_size=100), image_config=SmallCNNConfig(image_size=32)
+    )
+    fast = row.classifier(config).eval()  # without dropout, so that the two can be compared
+    slow, inputs = literal(fast), batch(size, length)
+    difference = (fast(**inputs).logits - slow(**inputs).logits).abs().max().item()
+    assert difference < 1e-4, difference
+    seconds = {"fast": [], "literal": []}
+    for repeat in range(REPEATS + 1):  # the first warms up
+        for name, model in (("fast", fast), ("literal", slow)):
+            value = step_seconds(model, inputs)
+            if repeat:
+                seconds[name].append(value)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "posts": size,
+        "words": length,
+        "milliseconds": {name: round(1000 * value, 1) for name, value in medians.items()},
+        "ratio": round(medians["literal"] / medians["fast"], 2),
+        "largest_difference_of_logits": difference,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    figures = []
+    for size in BATCH_SIZES:
+        for length in LENGTHS:
+            figures.append(measure(size, length))
+            print(figures[-1], flush=True)
+    result = {
+        "command": "python benchmarks/mimn_step.py",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "repeats": REPEATS,
+        "hops": 3,
+        "figures": figures,
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""A training step by Trainer against a bare PyTorch loop on the same cached batches.
+
+    python benchmarks/trainer_overhead.py [--output benchmarks/trainer_overhead.json]
+
+The batches are random features of the sizes that MiniLM (384) and EfficientNet-Lite0 (49 regions of 1,280) give. Both
+loops clip gradients and step AdamW; they take turns within one process.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from arguments import RunArguments
+from modeling import ARCHITECTURES
+from modeling.encoders import SmallCNNConfig, WordVectorsConfig
+from trainer import MultimodalTrainer
+
+HEADS = {
+    "mdse, batches of 64": ("mdse", 64, {"hidden_size": 384, "num_attention_heads": 8}, 12),
+    "comn, batches of 64": ("comn", 64, {}, 12),
+    "comn on small features, batches of 32": ("comn", 32, {}, 60),
+}
+REPEATS = 3
+
+
+class Batches(Dataset):
+    """Batches that are ready: Trainer reads them one at a time, as posts."""
+
+    def __init__(self, size: int, small: bool):
+        generator = torch.Generator().manual_seed(0)
+        text, regions, image = (100, 16, 128) if small else (384, 49, 1280)
+        self.batches = [
+            {
+                "text_features": torch.randn(size, 24, text, generator=generator),
+                "attention_mask": torch.ones(size, 24, dtype=torch.long),
+                "image_features": torch.randn(size, 1, regions, image, generator=generator),
+                "image_mask": torch.ones(size, 1, dtype=torch.bool),
+                "labels": torch.randint(0, 3, (size,), generator=generator),
+            }
+            for _ in range(4)
+        ]
+
+    def __len__(self) -> int:
+        return 10**6
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        return self.batches[row % len(self.batches)]
+
+
+class Clock(TrainerCallback):
+    def __init__(self):
+        self.times = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.times.append(time.perf_counter())
+
+
+def trainer_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+        settings |= {"logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True}
+        args = RunArguments(folder, max_steps=steps + 1, per_device_train_batch_size=1, **settings)
+        collate = lambda rows: rows[0]  # noqa: E731
+        MultimodalTrainer(model, args, collate, batches, callbacks=[clock]).train()
+    return [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
+
+
+def bare_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer, times = torch.optim.AdamW(trained, lr=1e-3, fused=True), []
+    for row in range(steps + 1):
+        model(**batches[row]).loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append(time.perf_counter())
+    return [after - before for before, after in zip(times, times[1:], strict=False)]
+
+
+def measure(architecture: str, size: int, kwargs: dict, steps: int, small: bool) -> dict:
+    row, batches = ARCHITECTURES[architecture], Batches(size, small)
+    text, channels = (100, (16, 32, 64, 128)) if small else (384, (16, 32, 64, 1280))
+    torch.manual_seed(0)
+    model = row.classifier(
+        row.config(
+            text_config=WordVectorsConfig(vocab_size=10, hidden_size=text),
+            image_config=SmallCNNConfig(image_size=64 if small else 112, channels=channels),
+            freeze_text=True,
+            freeze_image=True,
+            **kwargs,
+        )
+    )
+    seconds = {"trainer": [], "bare": []}
+    for _ in range(REPEATS):
+        seconds["bare"].append(statistics.median(bare_steps(model, batches, steps)))
+        seconds["trainer"].append(statistics.median(trainer_steps(model, batches, steps)))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "milliseconds_a_step": {name: round(1000 * value, 2) for name, value in medians.items()},
+        "of_each_repeat": {name: [round(1000 * value, 2) for value in values] for name, values in seconds.items()},
+        "overhead_percent": round(100 * (medians["trainer"] / medians["bare"] - 1), 1),
+        "overhead_milliseconds": round(1000 * (medians["trainer"] - medians["bare"]), 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    figures = {}
+    for name, (architecture, size, kwargs, steps) in HEADS.items():
+        figures[name] = measure(architecture, size, kwargs, steps, small="small" in name)
+        print(name, figures[name], flush=True)
+    result = {
+        "command": "python benchmarks/trainer_overhead.py",
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "repeats": REPEATS,
+        "figures": figures,
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

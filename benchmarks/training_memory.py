@@ -1,0 +1,83 @@
+"""How the peak memory of train.py grows with the posts of its corpus.
+
+    python benchmarks/training_memory.py [--output benchmarks/training_memory.json]
+
+Corpora of generated posts with a picture each (the layout of VSO), a process of its own for each run: screening of the
+pictures, the vocabulary of all training texts, 50 steps, and predictions of the whole test split. Memory is the peak
+of the resident set, imports included.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from corpus_build import write_vso
+from PIL import Image
+
+SIZES = (5_000, 50_000)
+REPEATS = 3
+CHILD = """
+import json, resource, sys
+import train
+imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+train.main()
+print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "imports_mib": imports}))
+"""
+ARGUMENTS = ["--dataset", "vso", "--dataset_config", "deep_fusion", "--max_steps", "50", "--disable_tqdm", "true"]
+ARGUMENTS += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+ARGUMENTS += ["--processor_kwargs", "image_size=32", "--per_device_train_batch_size", "16", "--overwrite"]
+
+
+def write_posts(folder: Path, posts: int) -> None:
+    """`write_vso`, with pictures that can be decoded."""
+    write_vso(folder, posts)
+    buffer = io.BytesIO()
+    Image.effect_noise((48, 32), 60).convert("RGB").save(buffer, format="JPEG")
+    for post in range(posts):
+        (folder / "images" / f"{post}.jpg").write_bytes(buffer.getvalue())
+
+
+def measure(folder: Path, run: Path) -> dict:
+    root = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", CHILD, *ARGUMENTS, "--data_dir", str(folder), "--output_dir", str(run)]
+    environment = os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    figures = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for size in SIZES:
+            folder = Path(temporary, str(size))
+            write_posts(folder, size)
+            measure(folder, folder / "run")  # builds the corpus
+            runs = [measure(folder, folder / "run") for _ in range(REPEATS)]
+            figures[str(size)] = {
+                name: round(statistics.median(run[name] for run in runs), 1) for name in ("peak_mib", "imports_mib")
+            }
+            print(size, figures[str(size)], flush=True)
+    small, large = (figures[str(size)]["peak_mib"] for size in SIZES)
+    result = {
+        "command": "python benchmarks/training_memory.py",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "repeats": REPEATS,
+        "figures": figures,
+        "ratio_of_peak_memory": round(large / small, 3),
+    }
+    args.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
