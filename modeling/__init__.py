@@ -1,8 +1,10 @@
-"""Image-and-text sentiment models. Importing this registers every architecture with transformers' Auto classes."""
+"""Image-and-text sentiment models. Importing this registers every architecture with transformers' Auto classes, and
+the task of the pipeline."""
 
 from typing import NamedTuple
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .base import POLARITY, MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
 from .co_memory_aspect import (
@@ -26,6 +28,7 @@ from .gated_fusion import (
 )
 from .mdse import MDSEConfig, MDSEForSequenceClassification, MDSEModel, MDSEProcessor
 from .mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, MIMNProcessor
+from .pipeline import TASK, ImageTextSentimentPipeline
 from .processing import BadImageError, MultimodalProcessor, load_image
 from .text_steps import TEXT_STEPS, prepare_text
 
@@ -60,13 +63,18 @@ for _name, _architecture in ARCHITECTURES.items():
     AutoProcessor.register(_architecture.config, _architecture.processor)
     AutoModel.register(_architecture.config, _architecture.model)
     AutoModelForSequenceClassification.register(_architecture.config, _architecture.classifier)
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, ImageTextSentimentPipeline, pt_model=AutoModelForSequenceClassification, type="multimodal"
+)
 
 __all__ = [
     "ARCHITECTURES",
     "POLARITY",
+    "TASK",
     "TEXT_STEPS",
     "Architecture",
     "BadImageError",
+    "ImageTextSentimentPipeline",
     "MultimodalConfig",
     "MultimodalOutput",
     "MultimodalPreTrainedModel",

@@ -25,6 +25,10 @@ from .text_steps import check_text_steps, prepare_text
 
 logger = logging.get_logger(__name__)
 
+# What an image may have before it is decoded: a file of a few bytes can claim pixels that no memory holds.
+MAX_IMAGE_PIXELS = 50_000_000
+MAX_IMAGE_BYTES = 20_000_000
+
 
 class BadImageError(ValueError):
     """An image that cannot be decoded. The message names the file, where there is one, and the reason."""
@@ -41,12 +45,14 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
             as neither side gets shorter than this; in full unless given. Other sources are always decoded in full.
 
     Raises:
-        BadImageError: not an image, truncated, or too large for PIL's guard against decompression bombs.
+        BadImageError: not an image, truncated, or over `MAX_IMAGE_PIXELS` or `MAX_IMAGE_BYTES`, which is found
+            out before anything is decoded.
     """
     name = "<image>"
     try:
         if isinstance(source, Image.Image):
             name = getattr(source, "filename", "") or name
+            _check_pixels(source)
             return _to_rgb(ImageOps.exif_transpose(source))
         if isinstance(source, np.ndarray | torch.Tensor):
             return _to_rgb(_from_array(np.asarray(source)))
@@ -57,7 +63,11 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
             name = str(source)
         else:
             raise TypeError(f"{type(source).__name__} is no image: give a PIL image, a path or an array")
+        size = source.getbuffer().nbytes if isinstance(source, BytesIO) else Path(source).stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise ValueError(f"{size:,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
         with Image.open(source) as image:
+            _check_pixels(image)
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
             ImageOps.exif_transpose(image, in_place=True)  # in place: it would copy an upright picture
@@ -65,6 +75,11 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
     # PIL's decoders raise whatever the damaged part runs into: OSError, SyntaxError, struct.error, EOFError, ...
     except Exception as error:
         raise BadImageError(f"{name}: {error}") from error
+
+
+def _check_pixels(image: Image.Image) -> None:
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, over the limit of {MAX_IMAGE_PIXELS:,}")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
