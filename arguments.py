@@ -34,6 +34,11 @@ class ModelArguments:
     word_vectors: str | None = field(
         default=None, metadata={"help": "GloVe or word2vec text file that the word vectors begin from."}
     )
+    lora_rank: int | None = field(
+        default=None,
+        metadata={"help": "Train a LoRA adapter of this rank on the encoders' attention, and the rest whole."},
+    )
+    lora_alpha: float | None = field(default=None, metadata={"help": "LoRA's alpha; twice the rank unless given."})
     init_from: str | None = field(
         default=None,
         metadata={
@@ -130,8 +135,21 @@ class RunArguments(TrainingArguments):
     text_from_epoch: float = field(
         default=0, metadata={"help": "Train the text encoder from this epoch on only (CLMLF and MDSE: from 20)."}
     )
+    image_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the image encoder, where it is not that of the rest."}
+    )
+    image_from_epoch: float = field(
+        default=0, metadata={"help": "Train the image encoder from this epoch on only; before, it is as if frozen."}
+    )
     rest_until_epoch: float | None = field(
         default=None, metadata={"help": "Train all but the text encoder until this epoch only (MDSE's code: 20)."}
+    )
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of the classes in cross-entropy: one number each, in the order of the labels, or "
+            "'balanced' for the same total weight of each class in the training split."
+        },
     )
     lr_decay: float | None = field(
         default=None, metadata={"help": "Multiply learning rates by this every lr_decay_steps (Deep Fusion: 0.96)."}

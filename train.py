@@ -9,14 +9,25 @@ import logging
 import shlex
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterable
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import torch
 from datasets import DatasetDict, load_dataset
-from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, set_seed
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    ProgressCallback,
+    set_seed,
+)
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils.logging import disable_progress_bar
 
 from arguments import DataArguments, ModelArguments, parse_arguments, parse_kwargs
 from augmentation import AugmentedPosts
@@ -25,8 +36,10 @@ from dataset_scripts.corpus import corpus_notes, missing_report
 from dataset_scripts.files import content_hash
 from dataset_scripts.screening import screen_images
 from features import PostCollator, encode_features
+from lora import ADAPTER, add_adapter, save_adapter
 from modeling import ARCHITECTURES
 from modeling.gated_fusion import confident_rows
+from report import OneBar, Progress, count_parameters, print_summary, write_figures
 from run_folder import (
     begin,
     checkpoints,
@@ -39,7 +52,7 @@ from run_folder import (
 from scoring import majority_score, print_report, score, subgroup_scores, write_predictions
 from trainer import MultimodalTrainer
 
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers")
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers", "peft")
 
 
 def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDict, dict]:
@@ -69,7 +82,7 @@ def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDi
     return corpus, {"missing_posts": missing_report(corpus), "notes": notes, "bad_images": bad_images}
 
 
-def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
+def build(args: ModelArguments, texts: Iterable[str], id2label: dict[int, str]):
     """The processor and the model that the arguments describe: new, or the trained one that `init_from` names.
 
     Args:
@@ -105,6 +118,24 @@ def build(args: ModelArguments, texts: list[str], id2label: dict[int, str]):
     return processor, model
 
 
+def class_weights(given: list[str] | None, labels: list[int], classes: int) -> list[float] | None:
+    """The weights that `class_weights` asks for: as they are, or those that give every class the same total weight.
+
+    Raises:
+        ValueError: a word that is neither a number nor "balanced".
+    """
+    if given is None:
+        return None
+    if given != ["balanced"]:
+        try:
+            return [float(word) for word in given]
+        except ValueError as error:
+            raise ValueError(f"class_weights={' '.join(given)}: 'balanced', or one number a class.") from error
+    counts = Counter(labels)
+    # A class that training never sees weighs one in the evaluation's loss.
+    return [len(labels) / (len(counts) * counts[index]) if counts[index] else 1.0 for index in range(classes)]
+
+
 def main() -> None:
     started = time.time()
     model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
@@ -128,7 +159,7 @@ def main() -> None:
 
     set_seed(run_args.seed)
     # Aspects are words that the texts may never use: all would be the unknown word.
-    words = [*corpus["train"]["text"], *filter(None, corpus["train"]["aspect"])]
+    words = chain(corpus["train"]["text"], filter(None, corpus["train"]["aspect"]))
     processor, model = build(model_args, words, dict(enumerate(label_names)))
     collator = PostCollator(processor, data_args.modalities)
     posts, train_posts = corpus, corpus["train"]
@@ -144,11 +175,18 @@ def main() -> None:
         posts = encode_features(model, corpus, collator, run_args, data_args.features_dir, data_args.features_dtype)
         train_posts = posts["train"]
 
+    if model_args.lora_rank is not None:
+        model = add_adapter(model, model_args.lora_rank, model_args.lora_alpha)
+    report["parameters"] = count_parameters(model)
+    report["class_weights"] = class_weights(run_args.class_weights, labels["train"], len(label_names))
+
     def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
         scores = score(evaluation.predictions.argmax(-1), evaluation.label_ids, label_names)
         return {name: value for name, value in scores.items() if isinstance(value, float)}
 
+    disable_progress_bar()  # of weights that are read and written, in the middle of the training's own
     patience = run_args.early_stopping_patience
+    stop = [EarlyStoppingCallback(patience)] if patience is not None else []
     trainer = MultimodalTrainer(
         model=model,
         args=run_args,
@@ -157,8 +195,16 @@ def main() -> None:
         eval_dataset=posts["validation"] if "validation" in needed else None,
         processing_class=processor,
         compute_metrics=compute_metrics,
-        callbacks=[EarlyStoppingCallback(patience)] if patience is not None else [],
+        callbacks=[*stop, Progress()],
+        class_weights=report["class_weights"],
     )
+    if not run_args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(OneBar)
+    if model_args.lora_rank is not None and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise ValueError("lora_rank: an adapter is merged on one device; launch without FSDP and DeepSpeed.")
+    if trainer.is_world_process_zero():
+        print_summary(labels, label_names, report["parameters"], output_dir)
     if data_args.min_confidence is not None:
         logits = trainer.predict(posts["train"]).predictions
         rows = confident_rows(logits, labels["train"], data_args.min_confidence)
@@ -170,6 +216,10 @@ def main() -> None:
         print(f"{output_dir} holds a run that was interrupted: it goes on from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     with clear_disk_errors(output_dir, "the trained model"):
+        if model_args.lora_rank is not None:
+            if trainer.is_world_process_zero():
+                save_adapter(trainer.model, output_dir / ADAPTER)
+            trainer.model = trainer.model_wrapped = trainer.model.merge_and_unload()
         trainer.save_model()
     if trainer.is_world_process_zero():
         (output_dir / TRAINING_ARGS_NAME).unlink()  # a pickle; run.json says the same
@@ -204,6 +254,7 @@ def main() -> None:
         }
         finish(output_dir, run, run_args.save_total_limit, trainer.state.best_model_checkpoint)
         print_report(run, label_names)
+        write_figures(output_dir, run, label_names, run_args.metric_for_best_model or "accuracy")
         print(f"\nModel, processor, predictions and run.json are in {output_dir}")
 
 

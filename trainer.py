@@ -1,5 +1,5 @@
-"""transformers' Trainer with checkpoints that are whole and resumed exactly, the staged schedules of CLMLF and MDSE,
-and batches of posts of one length."""
+"""transformers' Trainer with checkpoints that are whole and resumed exactly, training in stages, losses that stay
+the model's own, and batches of posts of one length."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import PredictionOutput, TrainOutput
+from transformers.trainer_utils import PredictionOutput, TrainOutput, unwrap_peft_model
 
 from arguments import RunArguments
 from run_folder import (
@@ -31,11 +31,12 @@ from run_folder import (
 
 
 class MultimodalTrainer(Trainer):
-    """Trains the text encoder and the rest of the model at rates of their own (`text_learning_rate`) and in stages
-    (`text_from_epoch`, `rest_until_epoch`), and goes on after an interruption as if there had been none.
+    """Trains text encoder, image encoder and the rest of the model at rates of their own (`text_learning_rate`,
+    `image_learning_rate`) and in stages (`text_from_epoch`, `image_from_epoch`, `rest_until_epoch`), and goes on after
+    an interruption as if there had been none.
 
     A part that is not being trained has a learning rate of zero: its weights stay as they are, bit by bit, and every
-    process of a distributed run goes on reporting the same gradients.
+    process of a distributed run goes on reporting the same gradients. An encoder is in eval mode meanwhile.
 
     Resumed from a checkpoint, a run on a CPU ends with the weights and the log of one that was never interrupted,
     durations excepted. Trainer restores weights, optimizer, scheduler and random states; added here are the losses
@@ -48,9 +49,12 @@ class MultimodalTrainer(Trainer):
 
     args: RunArguments
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, class_weights: list[float] | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         self.add_callback(_EpochEnd)
+        # Trainer's own would take the labels away from the model, and with them the losses that an architecture adds.
+        self.label_smoother = None
+        unwrap_peft_model(self.model).set_loss(class_weights, self.args.label_smoothing_factor)
 
     # ------------------------------------------------------------------------------------------------- checkpoints
 
@@ -207,23 +211,46 @@ class MultimodalTrainer(Trainer):
 
     @property
     def is_staged(self) -> bool:
-        return self.args.text_from_epoch > 0 or self.args.rest_until_epoch is not None
+        args = self.args
+        return args.text_from_epoch > 0 or args.image_from_epoch > 0 or args.rest_until_epoch is not None
+
+    def _stages(self, num_training_steps: int) -> dict[str, range]:
+        """The steps in which each part is trained."""
+
+        def step(epoch: float | None) -> int:
+            return num_training_steps if epoch is None else round(epoch * num_training_steps / epochs)
+
+        args, epochs = self.args, self.args.num_train_epochs
+        end = step(args.rest_until_epoch)
+        return {
+            "text": range(step(args.text_from_epoch), num_training_steps),
+            "image": range(step(args.image_from_epoch), end),
+            "rest": range(end),
+        }
+
+    def training_step(self, model, *args, **kwargs) -> torch.Tensor:
+        if self.is_staged:
+            stages = self._stages(self.state.max_steps)
+            resting = tuple(part for part in ("text", "image") if self.state.global_step not in stages[part])
+            unwrap_peft_model(self.accelerator.unwrap_model(model)).resting = resting
+        return super().training_step(model, *args, **kwargs)
 
     def create_optimizer(self, model=None) -> Optimizer:
-        """As Trainer does, with the text encoder's weights in parameter groups of their own where they are needed."""
+        """As Trainer does, with the encoders' weights in parameter groups of their own where they are needed."""
         optimizer = super().create_optimizer(model)
-        rate = self.args.text_learning_rate
-        if self.is_staged or rate is not None:
+        rates = {"text": self.args.text_learning_rate, "image": self.args.image_learning_rate}
+        if self.is_staged or any(rate is not None for rate in rates.values()):
             model = self.accelerator.unwrap_model(self.model)
-            of_text = {id(p) for name, p in model.named_parameters() if ".text_encoder." in name}
+            part_of = {
+                id(p): part for name, p in model.named_parameters() for part in rates if f".{part}_encoder." in name
+            }
             groups = []
             for group in optimizer.param_groups:
-                for part in ("text", "rest"):
-                    kept = [p for p in group["params"] if (id(p) in of_text) == (part == "text")]
-                    groups += [group | {"params": kept, "part": part}] if kept else []
-            for group in groups:
-                if group["part"] == "text" and rate is not None:
-                    group["lr"] = rate
+                for part in ("text", "image", "rest"):
+                    kept = [p for p in group["params"] if part_of.get(id(p), "rest") == part]
+                    rate = rates.get(part)
+                    rate = group["lr"] if rate is None else rate
+                    groups += [group | {"params": kept, "part": part, "lr": rate}] if kept else []
             optimizer.param_groups[:] = groups
         return optimizer
 
@@ -240,14 +267,10 @@ class MultimodalTrainer(Trainer):
         if decay is not None:
             scheduler.lr_lambdas = [_decayed(f, decay, self.args.lr_decay_steps) for f in scheduler.lr_lambdas]
         if self.is_staged:
-            steps_an_epoch = num_training_steps / self.args.num_train_epochs
-            start, end = round(self.args.text_from_epoch * steps_an_epoch), num_training_steps
-            if self.args.rest_until_epoch is not None:
-                end = round(self.args.rest_until_epoch * steps_an_epoch)
-            stages = {"text": (start, num_training_steps), "rest": (0, end)}
+            stages = self._stages(num_training_steps)
             groups = scheduler.optimizer.param_groups
             scheduler.lr_lambdas = [
-                _between(factor, *stages[group["part"]])
+                _within(factor, stages[group["part"]])
                 for factor, group in zip(scheduler.lr_lambdas, groups, strict=True)
             ]
             for group, rate, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
@@ -255,8 +278,8 @@ class MultimodalTrainer(Trainer):
         return scheduler
 
 
-def _between(factor: Callable[[int], float], start: int, end: int) -> Callable[[int], float]:
-    return lambda step: factor(step) if start <= step < end else 0.0
+def _within(factor: Callable[[int], float], stage: range) -> Callable[[int], float]:
+    return lambda step: factor(step) if step in stage else 0.0
 
 
 def _decayed(factor: Callable[[int], float], decay: float, steps: int) -> Callable[[int], float]:

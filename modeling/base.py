@@ -10,6 +10,7 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
 from .encoders import (
@@ -25,6 +26,7 @@ from .encoders import (
     to_regions,
 )
 from .layers import FeatureNorm
+from .pipeline import CUSTOM_PIPELINES, TASK
 
 POLARITY = ("negative", "neutral", "positive")
 
@@ -80,6 +82,8 @@ class MultimodalConfig(PreTrainedConfig):
             self.id2label = dict(enumerate(POLARITY))
         if self.id2label is not None:
             self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        if TASK in PIPELINE_REGISTRY.supported_tasks:  # else transformers asks for trust in the folder's own code
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         # All three names, so that a saved model of either class loads through each Auto class with its own code.
         module, name = type(self).__module__.rpartition(".")[2], type(self).__name__.removesuffix("Config")
@@ -88,6 +92,10 @@ class MultimodalConfig(PreTrainedConfig):
             "AutoModel": f"{module}.{name}Model",
             "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
         }
+
+    def to_dict(self) -> dict:
+        """As in transformers, with the pipeline, whose source `save_pretrained` of a model copies."""
+        return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
 
 
 @dataclass
@@ -128,6 +136,10 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     # Trainer otherwise passes num_items_in_batch and expects the loss to be divided by it: with a loss that is a mean
     # already, gradients would grow with gradient_accumulation_steps.
     accepts_loss_kwargs = False
+    # Of training alone, so they are not in the config: whoever goes on from a trained model chooses anew.
+    class_weights: list[float] | None = None
+    label_smoothing: float = 0.0
+    resting: tuple[str, ...] = ()  # "text", "image": encoders outside their stage of the training, see Trainer
 
     @classmethod
     def from_backbones(
@@ -208,9 +220,13 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         return [encoder for frozen, encoder in chosen if frozen and encoder is not None]
 
     def train(self, mode: bool = True):
-        """As in PyTorch, but frozen encoders stay in eval mode: BatchNorm would update its statistics otherwise, and
-        dropout would make their output random."""
+        """As in PyTorch, but frozen and resting encoders stay in eval mode: BatchNorm would update its statistics
+        otherwise, and dropout would make their output random."""
         super().train(mode)
+        for part in self.resting:
+            encoder = getattr(self.base_model, f"{part}_encoder")
+            if encoder is not None:
+                encoder.eval()
         for encoder in self.frozen_encoders():
             encoder.requires_grad_(False).eval()
         return self
@@ -268,8 +284,28 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             regions[filled] = encoded
         return regions.unflatten(0, image_mask.shape)
 
+    def set_loss(self, class_weights: list[float] | None = None, label_smoothing: float = 0.0) -> None:
+        """Weigh classes and smooth labels in the cross-entropy; what an architecture adds to it stays as it is.
+
+        Args:
+            class_weights: one number a class; a batch's loss is the weighted mean over its posts.
+            label_smoothing: the share of a label that is spread over all classes.
+
+        Raises:
+            ValueError: not one weight a class, or the model's loss is no cross-entropy.
+        """
+        kind = getattr(self.config, "loss", "cross_entropy")
+        if kind != "cross_entropy" and (class_weights is not None or label_smoothing):
+            raise ValueError(
+                f"class_weights and label_smoothing_factor are of cross-entropy: they mean nothing to loss={kind!r}."
+            )
+        if class_weights is not None and len(class_weights) != self.config.num_labels:
+            names = ", ".join(self.config.id2label.values())
+            raise ValueError(f"class_weights={class_weights}: give one number for each of {names}, or 'balanced'.")
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
+
     def classification_loss(self, logits: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor | None:
-        """Mean cross-entropy of logits (B, C) and labels (B,), or None without labels.
+        """Mean cross-entropy of logits (B, C) and labels (B,) as `set_loss` says, or None without labels.
 
         Raises:
             ValueError: a label that is no class. Not on a GPU, which would have to wait, nor in a compiled graph.
@@ -281,7 +317,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             if len(strangers):
                 names = strangers.unique().tolist()
                 raise ValueError(f"labels hold {names}, but the classes are 0..{logits.shape[1] - 1}.")
-        return F.cross_entropy(logits.float(), labels)
+        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights, dtype=torch.float)
+        return F.cross_entropy(logits.float(), labels, weights, label_smoothing=self.label_smoothing)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

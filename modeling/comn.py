@@ -161,7 +161,7 @@ class CoMNModel(CoMNPreTrainedModel):
         if index < 0:
             return None
         module = hops[index]
-        vector, weights = module(memory, mask) if isinstance(module, FirstHop) else module(memory, mask, guide)
+        vector, weights = module(memory, mask) if hop == 0 else module(memory, mask, guide)
         attentions.append(weights)
         return vector
 

@@ -32,9 +32,10 @@ def test_the_python_blocks_run(tmp_path):
     subprocess.run(train, cwd=tmp_path, check=True)
     tiny.picture(0).save(tmp_path / "picture.jpg")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
-        environment = os.environ | {"PYTHONPATH": "" if "trust_remote_code" in block else str(ROOT)}
+        uses_package = "import modeling" in block or "import dataset_scripts" in block
+        environment = os.environ | {"PYTHONPATH": str(ROOT) if uses_package else ""}
         subprocess.run([sys.executable, "-c", block], cwd=tmp_path, env=environment, check=True)
     explain = re.search(r"python explain.py (.*)", README)[1]
     subprocess.run(f"{sys.executable} {ROOT / 'explain.py'} {explain}", shell=True, cwd=tmp_path, check=True)

@@ -15,7 +15,7 @@ def build(**kwargs) -> CoMemoryAspectForSequenceClassification:
     config = CoMemoryAspectConfig(
         text_config=WordVectorsConfig(vocab_size=WORDS, hidden_size=SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **{"scoring": "scalar", "image_memory": "images", **kwargs},
+        **{"standardize": False, "scoring": "scalar", "image_memory": "images", **kwargs},
     )
     model = CoMemoryAspectForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too

@@ -21,7 +21,7 @@ def build(**kwargs) -> CoMNForSequenceClassification:
     config = CoMNConfig(
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=TEXT_SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **kwargs,
+        **{"standardize": False, **kwargs},
     )
     model = CoMNForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too, which would start at zero

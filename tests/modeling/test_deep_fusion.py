@@ -17,7 +17,7 @@ def build(**kwargs) -> DeepFusionForSequenceClassification:
     config = DeepFusionConfig(
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **{"filters": 2, "fc_sizes": (7, 6)} | kwargs,
+        **{"filters": 2, "fc_sizes": (7, 6), "standardize": False} | kwargs,
     )
     model = DeepFusionForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too, which would start at zero

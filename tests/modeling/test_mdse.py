@@ -27,7 +27,7 @@ def build(**kwargs) -> MDSEForSequenceClassification:
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
         num_attention_heads=2,
-        **kwargs,
+        **{"standardize": False, **kwargs},
     )
     model = MDSEForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too, which would start at zero

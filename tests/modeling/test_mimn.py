@@ -26,7 +26,7 @@ def build(**kwargs) -> MIMNForSequenceClassification:
         text_config=WordVectorsConfig(vocab_size=WORDS, hidden_size=TEXT_SIZE),
         image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
         hidden_size=HIDDEN,
-        **kwargs,
+        **{"standardize": False, **kwargs},
     )
     model = MIMNForSequenceClassification(config).eval()
     for parameter in model.parameters():  # biases too
