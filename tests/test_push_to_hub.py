@@ -28,13 +28,15 @@ SECRET = "hf_" + "x" * 34
 
 LOADER = """
 import json, sys
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
 
 model = AutoModelForSequenceClassification.from_pretrained("tester/model", trust_remote_code=True)
 processor = AutoProcessor.from_pretrained("tester/model", trust_remote_code=True)
 AutoModel.from_pretrained("tester/model", trust_remote_code=True)
 batch = processor(text=["A good day.", None, "so plain"], images=[None, sys.argv[1], sys.argv[1]])
-print(json.dumps(model(**batch).logits.tolist()))
+classify = pipeline("image-text-sentiment", model="tester/model", trust_remote_code=True)
+posts = [{"text": "A good day."}, {"image": sys.argv[1]}, {"text": "so plain", "images": [sys.argv[1]]}]
+print(json.dumps([model(**batch).logits.tolist(), classify(posts)]))
 """
 
 
@@ -71,7 +73,8 @@ def push(hub: Hub, home: Path, *argv: str) -> str:
 def elsewhere(hub: Hub, home: Path, code: str, *argv: str) -> str:
     """Run code in a process that cannot import this project; returns the last line that it printed."""
     home.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", code, *argv]
+    hidden = "import sys; sys.modules.update(modeling=None, dataset_scripts=None)\n"  # if this project is installed
+    command = [sys.executable, "-c", hidden + code, *argv]
     variables = environment(hub, home, PYTHONPATH="")
     done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -153,7 +156,7 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
         repository = hub.repositories["model", "tester/model"]
         assert repository.private
         assert f"Bearer {SECRET}" in {value for *_, headers in hub.requests for value in headers.values()}
-        got = json.loads(elsewhere(hub, tmp_path / "other", LOADER, str(picture)))
+        got, predicted = json.loads(elsewhere(hub, tmp_path / "other", LOADER, str(picture)))
     uploaded = {name: content for name, content in repository.files.items() if name != ".gitattributes"}
     assert uploaded == {str(path.relative_to(dry)): path.read_bytes() for path in dry.rglob("*") if path.is_file()}
     assert SECRET not in said
@@ -161,7 +164,11 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     processor = AutoProcessor.from_pretrained(trained)
     batch = processor(text=["A good day.", None, "so plain"], images=[None, str(picture), str(picture)])
-    torch.testing.assert_close(torch.tensor(got), model(**batch).logits, rtol=0, atol=1e-5)
+    logits = model(**batch).logits
+    torch.testing.assert_close(torch.tensor(got), logits, rtol=0, atol=1e-5)
+    for post, scores in zip(predicted, logits.softmax(-1).tolist(), strict=True):
+        assert [entry["score"] for entry in post] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
+        assert post[0]["label"] == model.config.id2label[scores.index(max(scores))]
 
 
 @pytest.mark.parametrize(
