@@ -70,6 +70,13 @@ class DataArguments:
         default_factory=list,
         metadata={"help": "Options of the corpus as NAME=VALUE, say substitute_target=true.", "action": "extend"},
     )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read posts as they come and keep them nowhere, for --max_steps steps: for corpora larger than "
+            "the disk."
+        },
+    )
     on_bad_image: Literal["error", "skip", "missing"] = field(
         default="error",
         metadata={

@@ -65,7 +65,7 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
     split. It has no seed.
     """
     model_args, data_args, run_args = parse_arguments(["--config", str(recipe), *arguments], __doc__)
-    corpus, _ = train.load_corpus(data_args, ("train",))
+    corpus, _, _ = train.load_corpus(data_args, run_args, ("train",))
     label_names = corpus["train"].features["label"].names
     processor, model = train.build(model_args, corpus["train"]["text"], dict(enumerate(label_names)))
     collator = PostCollator(processor, data_args.modalities)

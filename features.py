@@ -27,6 +27,7 @@ from transformers import PreTrainedConfig
 from arguments import RunArguments
 from modeling import MultimodalPreTrainedModel, MultimodalProcessor, encoders, processing
 
+NEEDS_FROZEN = "cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true."
 POSTS_A_SHARD = 256  # what a killed run has to do again, at most
 
 
@@ -126,7 +127,7 @@ def encode_features(
     """
     frozen = model.frozen_encoders()
     if not frozen:
-        raise ValueError("cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true.")
+        raise ValueError(NEEDS_FROZEN)
     corpus = {split: posts.cast_column("images", List(Image(decode=False))) for split, posts in corpus.items()}
     columns = ["aspect", "label", "text_label", "image_label"]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
@@ -224,10 +225,7 @@ class Images(torch.utils.data.Dataset):
 
     def encode(self, encoder: nn.Module, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """The features of each item of a batch, (1, R, D)."""
-        # On a CPU the maps of a large batch come in memory that is new each time: four images at once are up to five
-        # times as fast as 64.
-        size = 4 if pixel_values.device.type == "cpu" else len(pixel_values)
-        regions = torch.cat([encoder(part) for part in pixel_values.split(size)])  # (N, R, D)
+        regions = encoder(pixel_values)  # (N, R, D)
         return list((regions.mean(1, keepdim=True) if self.pool else regions).unsqueeze(1))
 
 

@@ -10,13 +10,13 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
 import torch
-from datasets import DatasetDict, load_dataset
+from datasets import Dataset, load_dataset
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -29,13 +29,13 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 from transformers.utils.logging import disable_progress_bar
 
-from arguments import DataArguments, ModelArguments, parse_arguments, parse_kwargs
+from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
 from augmentation import AugmentedPosts
 from dataset_scripts import CORPORA
 from dataset_scripts.corpus import corpus_notes, missing_report
 from dataset_scripts.files import content_hash
 from dataset_scripts.screening import screen_images
-from features import PostCollator, encode_features
+from features import NEEDS_FROZEN, PostCollator, encode_features
 from lora import ADAPTER, add_adapter, save_adapter
 from modeling import ARCHITECTURES
 from modeling.gated_fusion import confident_rows
@@ -50,13 +50,46 @@ from run_folder import (
     refuse_finished,
 )
 from scoring import majority_score, print_report, score, subgroup_scores, write_predictions
+from streaming import adapt_arguments, stream_corpus
 from trainer import MultimodalTrainer
 
+MOST_ASPECTS = 50  # kept in the config, for a page to offer: a corpus of targets has thousands
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers", "peft")
 
 
-def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDict, dict]:
-    """The corpus with its undecodable images dealt with, and the report of what is missing or was left out.
+def refuse_early(model_args: ModelArguments, args: DataArguments, run_args: RunArguments) -> None:
+    """End a run whose arguments contradict each other before a corpus is loaded for it.
+
+    Raises:
+        ValueError: cached features that would change, or a streamed corpus that all posts are wanted of at once.
+    """
+    if args.cache_features:
+        if args.image_augmentation or args.text_augmentation:
+            raise ValueError(
+                "cache_features keeps what the encoders saw once: it cannot be combined with augmentation."
+            )
+        config = ARCHITECTURES[model_args.architecture].config
+        if model_args.init_from is not None:
+            config = AutoConfig.from_pretrained(model_args.init_from)
+        kwargs = parse_kwargs(model_args.model_kwargs)
+        if not any(kwargs.get(name, getattr(config, name)) for name in ("freeze_text", "freeze_image")):
+            raise ValueError(NEEDS_FROZEN)
+    if args.streaming:
+        wanted = {"cache_features": args.cache_features, "min_confidence": args.min_confidence is not None}
+        wanted["train_sampling_strategy"] = run_args.train_sampling_strategy not in ("random", "sequential")
+        for name in filter(wanted.get, wanted):
+            raise ValueError(f"streaming cannot be combined with {name}, which needs every training post at once.")
+        adapt_arguments(run_args)
+
+
+def load_corpus(
+    args: DataArguments, run_args: RunArguments, needed: tuple[str, ...]
+) -> tuple[Mapping, Mapping[str, Dataset], dict]:
+    """The corpus with its undecodable images dealt with.
+
+    Returns:
+        by split, the posts that training and evaluation read; the same, or of a streamed corpus outlines of them
+        (`stream_corpus`); and the report of what is missing or was left out.
 
     Raises:
         ValueError: no such corpus, one without a split that is `needed`, or without any picture.
@@ -65,21 +98,34 @@ def load_corpus(args: DataArguments, needed: tuple[str, ...]) -> tuple[DatasetDi
     if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
         raise ValueError(f"dataset '{args.dataset}' is none of {', '.join(CORPORA)}, no folder and no Hub id.")
     options = parse_kwargs(args.dataset_kwargs)
-    corpus = load_dataset(args.dataset, args.dataset_config, data_dir=args.data_dir, **options)
+    corpus = load_dataset(
+        args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
+    )
     for split in needed:
         if split not in corpus:
             raise ValueError(
                 f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}. (Without validation posts the "
                 "last epoch is the result: --eval_strategy no --save_strategy no --load_best_model_at_end false.)"
             )
-    notes = corpus_notes(corpus)
-    corpus, bad_images = screen_images(corpus, args.on_bad_image)
-    if args.modalities != "text" and args.on_bad_image == "error" and not any(corpus["train"]["images"]):
+    report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
+    notes = report["notes"]
+    if args.streaming:
+        posts, rows = stream_corpus(corpus, args.on_bad_image, run_args)
+        report["corpus_sha256"] = None
+        notes.append(
+            "the corpus was streamed, so it has no checksum and no count of training posts, and images that cannot be "
+            f"decoded are named in the log alone; words, class weights and the majority class are those of "
+            f"{len(rows['train']):,} training posts"
+        )
+    else:
+        posts, report["bad_images"] = screen_images(corpus, args.on_bad_image)
+        rows, report["corpus_sha256"] = posts, corpus_checksum(posts)
+    if args.modalities != "text" and args.on_bad_image == "error" and not any(rows["train"]["images"]):
         raise ValueError(
             f"{args.dataset} has no pictures here ({'; '.join(notes) or 'no post names one'}): get them, or train on "
             "the texts with --modalities text, or let --on_bad_image missing count them as absent."
         )
-    return corpus, {"missing_posts": missing_report(corpus), "notes": notes, "bad_images": bad_images}
+    return posts, rows, report
 
 
 def build(args: ModelArguments, texts: Iterable[str], id2label: dict[int, str]):
@@ -143,15 +189,17 @@ def main() -> None:
     logging.getLogger("modeling").setLevel(logging.INFO)
     output_dir = Path(run_args.output_dir)
     refuse_finished(output_dir, run_args.overwrite)
+    refuse_early(model_args, data_args, run_args)
 
     with run_args.main_process_first(desc="loading the corpus"):
         needed = ("train",) if run_args.eval_strategy == "no" else ("train", "validation")
-        corpus, report = load_corpus(data_args, needed)
-    label_names = corpus["train"].features["label"].names
-    labels = {split: list(posts["label"]) for split, posts in corpus.items()}
-    report["corpus_sha256"] = corpus_checksum(corpus)
+        posts, rows, report = load_corpus(data_args, run_args, needed)
+    label_names = rows["train"].features["label"].names
+    labels = {split: list(known["label"]) for split, known in rows.items()}
     settings = vars(model_args) | vars(data_args) | run_args.to_dict()
     settings |= {"processes": run_args.world_size, "corpus_sha256": report["corpus_sha256"]}
+    if data_args.streaming:
+        settings["stream_shares"] = posts["train"].shares  # of processes and workers, which decide the order
     with run_args.main_process_first(desc="looking for an interrupted run"):
         if run_args.process_index == 0:
             begin(output_dir, settings, run_args.overwrite)
@@ -159,21 +207,19 @@ def main() -> None:
 
     set_seed(run_args.seed)
     # Aspects are words that the texts may never use: all would be the unknown word.
-    words = chain(corpus["train"]["text"], filter(None, corpus["train"]["aspect"]))
+    words = chain(rows["train"]["text"], filter(None, rows["train"]["aspect"]))
     processor, model = build(model_args, words, dict(enumerate(label_names)))
+    if hasattr(model.base_model, "encode_aspect"):
+        counted = Counter(filter(None, rows["train"]["aspect"]))
+        model.config.aspects = [aspect for aspect, _ in counted.most_common(MOST_ASPECTS)]
     collator = PostCollator(processor, data_args.modalities)
-    posts, train_posts = corpus, corpus["train"]
-    if data_args.image_augmentation or data_args.text_augmentation:
-        if data_args.cache_features:
-            raise ValueError(
-                "cache_features keeps what the encoders saw once: it cannot be combined with augmentation."
-            )
-        train_posts = AugmentedPosts(
-            corpus["train"], data_args.image_augmentation, data_args.text_augmentation, run_args.seed
-        )
     if data_args.cache_features:
-        posts = encode_features(model, corpus, collator, run_args, data_args.features_dir, data_args.features_dtype)
-        train_posts = posts["train"]
+        posts = encode_features(model, posts, collator, run_args, data_args.features_dir, data_args.features_dtype)
+    train_posts = posts["train"]
+    if data_args.image_augmentation or data_args.text_augmentation:
+        train_posts = AugmentedPosts(
+            train_posts, data_args.image_augmentation, data_args.text_augmentation, run_args.seed
+        )
 
     if model_args.lora_rank is not None:
         model = add_adapter(model, model_args.lora_rank, model_args.lora_alpha)
@@ -205,13 +251,15 @@ def main() -> None:
         raise ValueError("lora_rank: an adapter is merged on one device; launch without FSDP and DeepSpeed.")
     if trainer.is_world_process_zero():
         print_summary(labels, label_names, report["parameters"], output_dir)
+        if data_args.streaming:
+            print(f"note: {report['notes'][-1]}", flush=True)
     if data_args.min_confidence is not None:
         logits = trainer.predict(posts["train"]).predictions
-        rows = confident_rows(logits, labels["train"], data_args.min_confidence)
-        if not rows:
+        confident = confident_rows(logits, labels["train"], data_args.min_confidence)
+        if not confident:
             raise ValueError(f"min_confidence={data_args.min_confidence}: the model is as sure of no training post.")
-        trainer.train_dataset = torch.utils.data.Subset(train_posts, rows)
-        report["confident_posts"] = len(rows)
+        trainer.train_dataset = torch.utils.data.Subset(train_posts, confident)
+        report["confident_posts"] = len(confident)
     if checkpoint is not None and trainer.is_world_process_zero():
         print(f"{output_dir} holds a run that was interrupted: it goes on from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
@@ -230,18 +278,19 @@ def main() -> None:
             logits = trainer.predict(posts[split]).predictions
             predictions = logits.argmax(-1)
             scores[split] = score(predictions, labels[split], label_names)
-            scores[split]["subgroups"] = subgroup_scores(corpus[split], predictions, labels[split])
+            scores[split]["subgroups"] = subgroup_scores(rows[split], predictions, labels[split])
             majority[split] = majority_score(labels["train"], labels[split], label_names)
             if trainer.is_world_process_zero():
                 path = output_dir / f"predictions_{split}.jsonl"
-                write_predictions(path, corpus[split]["id"], labels[split], logits, label_names)
+                write_predictions(path, rows[split]["id"], labels[split], logits, label_names)
     best_step = trainer.state.best_global_step or trainer.state.max_steps
     if trainer.is_world_process_zero():
+        streamed = ("train",) if data_args.streaming else ()
         run = {
             "command": shlex.join(["train.py", *sys.argv[1:]]),
             "seed": run_args.seed,
             "processes": run_args.world_size,
-            "posts": {split: len(rows) for split, rows in corpus.items()},
+            "posts": {split: len(known) for split, known in rows.items() if split not in streamed},
             **report,
             "best_epoch": best_step * trainer.state.num_train_epochs / trainer.state.max_steps,
             "scores": scores,

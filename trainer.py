@@ -2,6 +2,7 @@
 the model's own, and batches of posts of one length."""
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timm.layers import convert_sync_batchnorm
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Subset
@@ -19,6 +22,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import PredictionOutput, TrainOutput, unwrap_peft_model
 
 from arguments import RunArguments
+from modeling import MultimodalPreTrainedModel
 from run_folder import (
     STAGING,
     checkpoint_name,
@@ -28,6 +32,8 @@ from run_folder import (
     publish_checkpoint,
     remove_checkpoint,
 )
+
+logger = logging.getLogger(__name__)
 
 
 class MultimodalTrainer(Trainer):
@@ -49,8 +55,9 @@ class MultimodalTrainer(Trainer):
 
     args: RunArguments
 
-    def __init__(self, *args, class_weights: list[float] | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model, args: RunArguments, *rest, class_weights: list[float] | None = None, **kwargs):
+        share_batch_norm(unwrap_peft_model(model), args)
+        super().__init__(model, args, *rest, **kwargs)
         self.add_callback(_EpochEnd)
         # Trainer's own would take the labels away from the model, and with them the losses that an architecture adds.
         self.label_smoother = None
@@ -276,6 +283,24 @@ class MultimodalTrainer(Trainer):
             for group, rate, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
                 group["lr"] = rate * factor(0)
         return scheduler
+
+
+def share_batch_norm(model: MultimodalPreTrainedModel, args: RunArguments) -> None:
+    """Have the BatchNorm of a trained image encoder take its statistics from the batches of all processes, where there
+    are several on GPUs; on CPUs, where PyTorch cannot, warn that they are of each process. Names of weights stay."""
+    encoder = model.base_model.image_encoder
+    if args.world_size == 1 or encoder is None or encoder in model.frozen_encoders():
+        return
+    if not any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+        return
+    if args.device.type == "cuda":
+        encoder.backbone = convert_sync_batchnorm(encoder.backbone)  # timm's keeps what its layers do after the norm
+    elif args.process_index == 0:
+        logger.warning(
+            "The image encoder's BatchNorm takes its statistics from each process's own posts: on CPUs, %d processes "
+            "do not train the model that one would with the same posts a step.",
+            args.world_size,
+        )
 
 
 def _within(factor: Callable[[int], float], stage: range) -> Callable[[int], float]:

@@ -50,7 +50,7 @@ def _find_bad(posts: Dataset, split: str) -> dict[tuple[int, int], str]:
     """(row, image of the row) -> file name and reason, of every image that cannot be decoded."""
     # Never from datasets' cache: its key does not change when a file is mended.
     found = posts.select_columns(["id", "images"]).map(
-        _decode_errors,
+        decode_errors,
         desc=f"{split}: checking images",
         remove_columns=["id", "images"],
         load_from_cache_file=False,
@@ -64,7 +64,8 @@ def _find_bad(posts: Dataset, split: str) -> dict[tuple[int, int], str]:
     }
 
 
-def _decode_errors(post: dict) -> dict[str, list[str]]:
+def decode_errors(post: dict) -> dict[str, list[str]]:
+    """`reasons`: of each image of a post, why it cannot be decoded, "" where it can."""
     reasons = []
     for image in post["images"]:
         try:

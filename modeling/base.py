@@ -47,6 +47,7 @@ class MultimodalConfig(PreTrainedConfig):
         freeze_image: the same for the image encoder.
         standardize: features of images are standardised before the fusion reads them, see `FeatureNorm`; none of the
             papers does it, and most of these models learn faster and further with it.
+        aspects: those of the training posts, for a page to offer; of models that read an aspect.
         id2label: class names; polarity (negative, neutral, positive) unless given.
     """
 
@@ -68,6 +69,7 @@ class MultimodalConfig(PreTrainedConfig):
     freeze_text: bool = False
     freeze_image: bool = False
     standardize: bool = True
+    aspects: list[str] | None = None
 
     def __post_init__(self, **kwargs):
         self.text_config = encoder_config(self.text_config or WordVectorsConfig())

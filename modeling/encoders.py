@@ -224,6 +224,11 @@ class TextEncoder(nn.Module):
         return self.backbone(input_ids=input_ids, attention_mask=visible).last_hidden_state  # (B, L, D)
 
 
+# Images that a CPU encodes at once, without gradients. The feature maps of more fall out of its cache: of
+# EfficientNet-lite0 at 224 pixels, 64 at once take two to five times as long.
+CPU_IMAGES = 4
+
+
 class ImageEncoder(nn.Module):
     """Pixels to regions: `forward(pixel_values (N, 3, H, W)) -> (N, R, D)`."""
 
@@ -232,7 +237,16 @@ class ImageEncoder(nn.Module):
         self.backbone = _build(config)
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        if self._is_better_in_parts(pixel_values):
+            return torch.cat([to_regions(self.backbone, part) for part in pixel_values.split(CPU_IMAGES)])
         return to_regions(self.backbone, pixel_values)
+
+    def _is_better_in_parts(self, pixel_values: torch.Tensor) -> bool:
+        """On a CPU, where no gradient is recorded and no BatchNorm takes its statistics from the whole batch."""
+        if pixel_values.device.type != "cpu" or self.training or torch.compiler.is_compiling():
+            return False
+        inputs = (pixel_values, *self.parameters())
+        return not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs)
 
 
 def to_regions(backbone: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:

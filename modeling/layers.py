@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 
@@ -89,9 +90,24 @@ class ProjectedAttention(nn.Module):
         return self.output_proj(attend(weights, keys)), weights
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over the processes of a distributed run, and of its gradient on the way back."""
+
+    @staticmethod
+    def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        return _SumOverProcesses.apply(gradient)
+
+
 class FeatureNorm(nn.BatchNorm1d):
     """Features standardised by the mean and deviation that each has over the training posts (batch normalisation
-    without weights); the positions that a mask leaves out count for nothing and become zero.
+    without weights); the positions that a mask leaves out count for nothing and become zero. In a distributed run the
+    statistics are those of the batches of all processes.
 
     What most features of a pretrained or rectified encoder hold in common, whatever the picture, drowns what sets one
     region apart, so that attention stays even and gates learn slowly.
@@ -102,13 +118,28 @@ class FeatureNorm(nn.BatchNorm1d):
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """features (..., D), mask (...) bool -> (..., D)."""
-        # One vector has no deviation: with fewer than two, the running statistics serve in training too.
-        if self.training and not torch.compiler.is_compiling() and mask.sum() > 1:
-            normed = torch.zeros_like(features)
-            normed[mask] = super().forward(features[mask].float()).to(features.dtype)
-            return normed
+        if self.training and not torch.compiler.is_compiling():
+            shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+            count = _SumOverProcesses.apply(mask.sum()) if shared else mask.sum()
+            # One vector has no deviation: with fewer than two, the running statistics serve in training too.
+            if count > 1:
+                values = features[mask].float()  # (N, D)
+                normed = torch.zeros_like(features)
+                values = self._norm_over_processes(values, count) if shared else super().forward(values)
+                normed[mask] = values.to(features.dtype)
+                return normed
         scale = (self.running_var + self.eps).rsqrt()
         return ((features - self.running_mean) * scale).to(features.dtype) * mask.unsqueeze(-1)
+
+    def _norm_over_processes(self, values: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        """values (N, D) of this process, count () of all vectors -> (N, D); N may be zero here, not everywhere."""
+        mean = _SumOverProcesses.apply(values.sum(0)) / count  # (D,)
+        variance = _SumOverProcesses.apply((values - mean).square().sum(0)) / count
+        with torch.no_grad():  # as BatchNorm does
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return (values - mean) * (variance + self.eps).rsqrt()
 
 
 class MaskedLSTM(nn.Module):

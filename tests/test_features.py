@@ -402,11 +402,25 @@ def test_a_trained_backbone_is_refused(encode, corpus):
         encode(corpus, freeze_text=False, freeze_image=False)
 
 
-def test_augmentation_is_refused(monkeypatch, tmp_path):
-    import train
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"], "cannot be combined with augmentat"),
+        (["--model_kwargs", "freeze_image=false"], "cache_features needs a frozen encoder"),
+        ([], "cache_features needs a frozen encoder"),
+    ],
+)
+def test_what_cannot_be_cached_is_refused_before_the_corpus_is_loaded(run, tmp_path, monkeypatch, argv, message):
+    monkeypatch.setattr("train.load_dataset", None)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", "--cache_features", *argv)
 
-    argv = ["--output_dir", str(tmp_path / "run"), "--report_to", "none", "--cache_features"]
-    argv += ["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-    with pytest.raises(ValueError, match="cannot be combined with augmentation"):
-        train.main()
+
+def test_a_trained_model_says_itself_what_it_freezes(run, tmp_path, monkeypatch, backbones):
+    tiny.build("comn", "own", backbones, freeze_text=True)[1].save_pretrained(tmp_path / "trained")
+    begin = ["--cache_features", "--init_from", str(tmp_path / "trained")]
+    monkeypatch.setattr("train.load_dataset", None)
+    with pytest.raises(TypeError):  # goes on to the corpus
+        run(tmp_path / "run", *begin)
+    with pytest.raises(ValueError, match="needs a frozen encoder"):
+        run(tmp_path / "run", *begin, "--model_kwargs", "freeze_text=false")

@@ -128,6 +128,19 @@ def test_two_processes(run, arguments, tmp_path, launcher, strategy):
     assert_one_trajectory(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
+def test_standardised_features_of_two_processes(run, arguments, tmp_path):
+    """`FeatureNorm` takes its statistics, through which gradients flow, from the posts of both."""
+    # The weights of ViT's last norm change nothing before another one: their gradients are rounding errors, which Adam
+    # would make as large as any other.
+    arguments += ["--model_kwargs", "standardize=true", "--optim", "sgd"]
+    run(tmp_path / "one")
+    argv = [*arguments, "--per_device_train_batch_size", "8", "--output_dir", str(tmp_path / "two")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29714"]
+    subprocess.run([*command, "train.py", *argv, "--use_cpu", "True"], cwd=ROOT, env=os.environ, check=True)
+    assert_one_trajectory(tmp_path / "one", tmp_path / "two")
+
+
 def test_bucketed_evaluation(run, tmp_path):
     untrained = ["--learning_rate", "0", "--per_device_eval_batch_size", "4"]
     run(tmp_path / "plain", *untrained)

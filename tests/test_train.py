@@ -230,7 +230,7 @@ def test_bad_images_are_counted_and_named(run, release, tmp_path, capsys, policy
     ("argv", "error", "message"),
     [
         (["--dataset", "mvsa"], ValueError, "dataset 'mvsa' is none of msed, multi_zol, mvsa_multiple, mvsa_single"),
-        (["--model_kwargs", "hop=3"], ValueError, "CoMNConfig has no field hop; it has cross, dropout"),
+        (["--model_kwargs", "hop=3"], ValueError, "CoMNConfig has no field hop; it has aspects, cross, dropout"),
         (["--model_kwargs", "cross=sideways"], Exception, "sideways"),
         (["--dataset", "mvsa_single", "--data_dir", "nowhere"], FileNotFoundError, "nowhere does not exist"),
     ],

@@ -1,6 +1,7 @@
 """Stages of training, and what only training does to a post."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import TrainerCallback, set_seed
+from transformers import TimmWrapperConfig, TimmWrapperModel, TrainerCallback, set_seed
 
 from arguments import RunArguments
 from augmentation import AugmentedPosts
 from run_folder import checkpoints
-from trainer import MultimodalTrainer, text_lengths
+from trainer import MultimodalTrainer, share_batch_norm, text_lengths
 
 
 @pytest.fixture
@@ -272,6 +273,37 @@ def test_bf16_and_checkpointed_activations(make_trainer):
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert losses[2] == pytest.approx(losses[0], rel=0.05)
     assert losses[2] != losses[0]
+
+
+@pytest.mark.parametrize("backbone", ["small_cnn", "test_resnet", "test_efficientnet"])
+def test_batch_norm_of_several_gpus_is_shared(backbones, backbone, caplog):
+    def shared(model):
+        return [m for m in model.base_model.image_encoder.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+
+    _, model = tiny.build("comn", "own", backbones)
+    encoder, norm = model.base_model.image_encoder, model.base_model.image_norm
+    if backbone != "small_cnn":
+        encoder.backbone = TimmWrapperModel(TimmWrapperConfig(architecture=backbone, num_labels=1)).eval()
+    names, images = list(model.state_dict()), torch.randn(2, 3, 64, 64)
+    regions = encoder(images)
+    one, cpus, gpus = (
+        SimpleNamespace(world_size=size, process_index=0, device=torch.device(kind))
+        for size, kind in ((1, "cuda"), (2, "cpu"), (2, "cuda"))
+    )
+    share_batch_norm(model, one)
+    assert not caplog.text
+    share_batch_norm(model, cpus)
+    assert "on CPUs, 2 processes do not train the model that one would" in caplog.text
+    model.config.freeze_image = True
+    share_batch_norm(model, gpus)
+    assert not shared(model)
+    model.config.freeze_image = False
+    share_batch_norm(model, gpus)
+    assert shared(model)
+    assert model.base_model.image_norm is norm
+    assert list(model.state_dict()) == names
+    # What timm's layers do after the norm is part of them, and stays.
+    torch.testing.assert_close(encoder(images), regions, rtol=1e-5, atol=0)
 
 
 def test_length_groups_pad_less(make_trainer):

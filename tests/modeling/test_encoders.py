@@ -12,7 +12,7 @@ from transformers import (
     ViTModel,
 )
 
-from modeling import ARCHITECTURES
+from modeling import ARCHITECTURES, encoders
 from modeling.encoders import SmallCNN, SmallCNNConfig, encoder_config, load_backbone, read_word_vectors, to_regions
 from modeling.processing import build_word_tokenizer
 
@@ -137,6 +137,33 @@ def test_patches_of_a_transformer_are_regions():
         regions = to_regions(model, pixels)
         assert regions.shape[1] in (16, 100)
         torch.testing.assert_close(regions, tokens[:, prefix:])
+
+
+def test_a_cpu_encodes_few_images_at_once_where_nothing_is_recorded(backbones, monkeypatch):
+    encoder = tiny.build("comn", "timm", backbones)[1].base_model.image_encoder
+    sizes, whole = [], to_regions
+
+    def count(backbone, pixel_values):
+        sizes.append(len(pixel_values))
+        return whole(backbone, pixel_values)
+
+    monkeypatch.setattr(encoders, "to_regions", count)
+    images = torch.randn(10, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), whole(encoder.backbone, images), rtol=1e-6, atol=1e-6)
+        assert sizes == [4, 4, 2]
+        # BatchNorm's statistics are those of the whole batch.
+        encoder.train()(images)
+    encoder.eval()(images)
+    assert sizes[3:] == [10, 10]
+    encoder.requires_grad_(False)(images)
+    assert sizes[5:] == [4, 4, 2]
+    encoder(images.requires_grad_())
+    assert sizes[8:] == [10]
+    with torch.no_grad():
+        exported = torch.export.export(encoder, (images,)).graph
+    assert sizes[9:] == [10]
+    assert not [node for node in exported.nodes if "split" in str(node.target)]
 
 
 def test_the_small_cnn_looks_where_it_says():

@@ -1,6 +1,8 @@
 import math
 
+import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -138,3 +140,39 @@ def test_one_vector_or_none_is_not_standardised_by_itself():
     norm, features = FeatureNorm(2), torch.randn(2, 1, 2)
     for mask in (torch.tensor([[True], [False]]), torch.zeros(2, 1, dtype=torch.bool)):
         torch.testing.assert_close(norm(features, mask), features * mask.unsqueeze(-1), atol=1e-4, rtol=1e-4)
+
+
+def _norm_in_a_process(rank, file, features, masks, weights, queue):
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    norm, own = FeatureNorm(3), features[rank].clone().requires_grad_()
+    normed = norm(own, masks[rank])
+    (normed * weights[rank]).sum().backward()
+    queue.put((rank, [t.detach().tolist() for t in (normed, own.grad, norm.running_mean, norm.running_var)]))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("counts", [(4, 2), (5, 0), (1, 1), (1, 0)])
+def test_features_of_two_processes_are_standardised_together(tmp_path, counts):
+    """As if one process had them all, its gradients and running statistics too; one process may have none."""
+    torch.manual_seed(0)
+    features, weights = 3 * torch.randn(2, 1, 5, 3) + 7, torch.randn(2, 1, 5, 3)
+    masks = torch.tensor([[[place < count for place in range(5)]] for count in counts])  # (2, 1, 5)
+    norm, whole = FeatureNorm(3), features.clone().requires_grad_()
+    normed = norm(whole, masks)
+    (normed * weights).sum().backward()
+
+    context = torch.multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    processes = [
+        context.Process(target=_norm_in_a_process, args=(r, tmp_path / "store", features, masks, weights, queue))
+        for r in range(2)
+    ]
+    for process in processes:
+        process.start()
+    made = dict(queue.get() for _ in range(2))
+    for process in processes:
+        process.join()
+    for rank in range(2):
+        want = [normed[rank], whole.grad[rank], norm.running_mean, norm.running_var]
+        for one, other in zip(made[rank], want, strict=True):
+            torch.testing.assert_close(torch.tensor(one), other.detach(), rtol=1e-5, atol=1e-5)
