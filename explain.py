@@ -7,13 +7,12 @@ attention attended to; see `modeling.explanation`.
 """
 
 import argparse
-import inspect
 import sys
 from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
-from modeling import BadImageError, MultimodalPreTrainedModel
+from modeling import BadImageError
 from modeling.explanation import Explanation, explain_post
 
 
@@ -29,14 +28,11 @@ def table(explanation: Explanation) -> str:
     return "\n".join(lines)
 
 
-def reads_aspect(model: MultimodalPreTrainedModel) -> bool:
-    return "aspect_input_ids" in inspect.signature(model.base_model.forward).parameters
-
-
 def write(explanation: Explanation, path: Path) -> None:
     """A page or a picture, by the name's suffix."""
     # matplotlib is an extra: without it the command should still say what is wrong with its arguments
-    from explanation_page import to_figure, to_html
+    from explanation_figure import to_figure
+    from explanation_page import to_html
 
     if path.suffix == ".html":
         path.write_text(to_html(explanation), encoding="utf-8")
@@ -67,7 +63,7 @@ def main() -> None:
         processor = AutoProcessor.from_pretrained(args.model)
     except (OSError, ValueError) as error:
         sys.exit(f"--model {args.model} is no run folder or Hub id that can be read: {error}")
-    if reads_aspect(model) and not args.aspect:
+    if model.reads_aspect and not args.aspect:
         parser.error(f"a {model.config.model_type} model judges an aspect: give --aspect.")
     try:
         explanation = explain_post(model, processor, args.text, args.image, args.aspect, args.label)

@@ -1,7 +1,8 @@
-"""Publish a trained model or an exported corpus on the Hugging Face Hub.
+"""Publish a trained model, an exported corpus or the demo of a published model on the Hugging Face Hub.
 
     python push_to_hub.py model runs/sample_posts-comn --repo_id me/my-model [--private] [--dry_run FOLDER]
     python push_to_hub.py corpus mvsa_single_parquet --repo_id me/my-corpus [--private] [--dry_run FOLDER]
+    python push_to_hub.py space me/my-model --repo_id me/my-demo [--private] [--dry_run FOLDER]
 
 `--dry_run` writes what would be uploaded into a folder, and stops. The token is that of `hf auth login` or `HF_TOKEN`;
 it is neither printed nor stored.
@@ -14,13 +15,15 @@ import shlex
 import shutil
 import sys
 import tempfile
+import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import datasets.load
 import torch
 import yaml
 from datasets import load_dataset
-from huggingface_hub import HfApi, eval_result_entries_to_yaml
+from huggingface_hub import HfApi, RepoCard, eval_result_entries_to_yaml
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 from transformers.utils import SAFE_WEIGHTS_NAME
@@ -34,6 +37,10 @@ from run_folder import RUN, SETTINGS
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", SAFE_WEIGHTS_NAME)
 NOT_UPLOADED = {RUN, SETTINGS}
 EXAMPLES = 3
+REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+ROOT = Path(__file__).parent
+# What demo/app.py imports, laid out as here.
+SPACE_FILES = ("demo", "modeling", "dataset_scripts", "explanation_page.py", "post_files.py", "predict.py", "LICENSE")
 
 
 def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
@@ -93,7 +100,7 @@ def widget_examples(model: MultimodalPreTrainedModel, processor: MultimodalProce
             for index, score in enumerate(scores[0].tolist())
         ]
         output.sort(key=lambda entry: -entry["score"])
-        aspect = {"aspect": post["aspect"]} if hasattr(model.base_model, "encode_aspect") else {}
+        aspect = {"aspect": post["aspect"]} if model.reads_aspect else {}
         examples.append({"text": post["text"], "src": picture, **aspect, "output": output})
     return examples
 
@@ -120,23 +127,58 @@ def stage_corpus(exported: Path, target: Path, private: bool) -> None:
     shutil.copytree(exported, target, dirs_exist_ok=True)
 
 
+def stage_space(model_id: str, target: Path, repo_id: str) -> None:
+    """Write a Space that shows a published model: the demo, the code that it runs, what that needs.
+
+    The Space has the architectures' code with it, so it runs none of the model's repository.
+
+    Raises:
+        ValueError: a model that is not named as on the Hub.
+    """
+    if REPO_ID.fullmatch(model_id) is None:
+        raise ValueError(f"A Space shows a model that is on the Hub: {model_id} is not of the form user/name.")
+    for name in SPACE_FILES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / name, target / name)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["explain"]
+    (target / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
+    about = {
+        "title": repo_id.rpartition("/")[2],
+        "sdk": "gradio",
+        "sdk_version": version("gradio"),
+        "app_file": "demo/app.py",
+        "models": [model_id],
+        "license": "apache-2.0",
+        "short_description": "Sentiment of a text with pictures",
+    }
+    card = f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {about['title']}\n\nA demo of `{model_id}`.\n"
+    RepoCard(card).save(target / "README.md")
+
+
 def upload(folder: Path, repo_id: str, repo_type: str, private: bool) -> str:
     """Make the repository if there is none, and put the folder there in one commit; returns its address."""
     api = HfApi()
-    url = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+    sdk = "gradio" if repo_type == "space" else None
+    url = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk)
     api.upload_folder(repo_id=repo_id, repo_type=repo_type, folder_path=folder, commit_message=f"Upload {repo_type}")
     return str(url)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("kind", choices=["model", "corpus"])
-    parser.add_argument("folder", type=Path, help="a run of train.py, or what dataset_scripts export wrote")
+    parser.add_argument("kind", choices=["model", "corpus", "space"])
+    parser.add_argument(
+        "source",
+        help="a run of train.py; what dataset_scripts export wrote; the Hub id of the model that a Space shows",
+    )
     parser.add_argument("--repo_id", required=True, help="user or organisation, slash, name")
     parser.add_argument("--private", action="store_true", help="only you can see it")
     parser.add_argument("--dry_run", type=Path, metavar="FOLDER", help="write what would be uploaded here, and stop")
     args = parser.parse_args()
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", args.repo_id) is None:
+    if REPO_ID.fullmatch(args.repo_id) is None:
         parser.error(f"--repo_id {args.repo_id}: it has the form user/name")
     if args.dry_run is not None and args.dry_run.exists() and any(args.dry_run.iterdir()):
         parser.error(f"--dry_run {args.dry_run}: the folder is not empty")
@@ -145,9 +187,11 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             if args.kind == "model":
-                stage_model(args.folder, folder, args.repo_id)
+                stage_model(Path(args.source), folder, args.repo_id)
+            elif args.kind == "corpus":
+                stage_corpus(Path(args.source), folder, args.private)
             else:
-                stage_corpus(args.folder, folder, args.private)
+                stage_space(args.source, folder, args.repo_id)
             if args.dry_run is None:
                 print(upload(folder, args.repo_id, {"corpus": "dataset"}.get(args.kind, args.kind), args.private))
         except (ValueError, HfHubHTTPError) as error:

@@ -209,7 +209,7 @@ def main() -> None:
     # Aspects are words that the texts may never use: all would be the unknown word.
     words = chain(rows["train"]["text"], filter(None, rows["train"]["aspect"]))
     processor, model = build(model_args, words, dict(enumerate(label_names)))
-    if hasattr(model.base_model, "encode_aspect"):
+    if model.reads_aspect:
         counted = Counter(filter(None, rows["train"]["aspect"]))
         model.config.aspects = [aspect for aspect, _ in counted.most_common(MOST_ASPECTS)]
     collator = PostCollator(processor, data_args.modalities)

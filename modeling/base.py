@@ -1,6 +1,7 @@
 """What every architecture shares: its config's common fields, loading, freezing, the encoders and the output."""
 
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import ClassVar
 
@@ -214,6 +215,11 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     def pools_regions(self) -> bool:
         """Whether the model reads no more of an image than the mean over its regions: the cache then keeps that."""
         return False
+
+    @property
+    def reads_aspect(self) -> bool:
+        """Whether the sentiment is that of an aspect, which a post then has."""
+        return "aspect_input_ids" in signature(self.base_model.forward).parameters
 
     def frozen_encoders(self) -> list[nn.Module]:
         """The encoders that training must leave as they are."""

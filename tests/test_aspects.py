@@ -24,6 +24,7 @@ print(json.dumps({"scores": scores.tolist(), "labels": list(model.config.id2labe
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["mimn", "co_memory_aspect"])
 def test_multi_zol_from_training_to_prediction(architecture, run, tmp_path, standins):
     folder = standins.write_multi_zol(tmp_path / "zol", {"Train": 12, "Dev": 4, "Test": 4})

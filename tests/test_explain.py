@@ -10,8 +10,8 @@ from matplotlib import font_manager
 from PIL import Image
 
 import explain
-import explanation_page
-from explanation_page import to_figure, to_html
+from explanation_figure import WIDTH, to_figure
+from explanation_page import heat_pictures, lit_pictures, to_html
 from modeling.explanation import Explanation, Hop, explain_post
 
 CHINESE = "我在湖边拍照，画面非常清晰😍👍🏽。家人👨‍👩‍👧都喜欢❤️ $1999 🥰"
@@ -94,12 +94,12 @@ def test_a_post_is_text_not_markup():
 
 
 def test_heat_lies_where_it_belongs():
-    (picture,) = explanation_page._heat_pictures(explanation())
+    (picture,) = heat_pictures(explanation())
     assert picture.size == (480, 240)
     pixels = np.asarray(picture).astype(int)
     assert (pixels[:100, :, 0] > pixels[:100, :, 2] + 100).all()  # orange above
     assert (pixels[140:, :, 0] == pixels[140:, :, 2]).all()  # grey below
-    (lit,) = explanation_page._lit_pictures(explanation(images=[Image.new("RGB", (40, 40), "white")]), [np.eye(2)])
+    (lit,) = lit_pictures(explanation(images=[Image.new("RGB", (40, 40), "white")]), [np.eye(2)])
     assert np.asarray(lit)[10, 10].min() == 255
     assert np.asarray(lit)[10, 470].max() == 51
 
@@ -121,7 +121,7 @@ def test_long_texts_wrap_inside_the_figure():
     figure = to_figure(explanation(words, attention=[]))
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-    assert max(box.x1 for box in boxes) <= explanation_page.WIDTH * 1.01
+    assert max(box.x1 for box in boxes) <= WIDTH * 1.01
     assert min(box.y0 for box in boxes) >= 0
 
 

@@ -173,7 +173,7 @@ def logits(model, batch) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("encoders", ["transformers", "timm"])
+@pytest.mark.parametrize("encoders", ["transformers", pytest.param("timm", marks=pytest.mark.slow)])
 def test_an_adapter_is_loaded_and_merged(architecture, encoders, backbones, tmp_path):
     processor, plain = tiny.build(architecture, encoders, backbones)
     model, batch = adapted(architecture, encoders, backbones)

@@ -18,6 +18,7 @@ def vectors(tmp_path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_gets_label_embeddings(run, tmp_path, vectors):
     """(e) and (h) of the MVSO study begin from (d) and (g)."""
     run(tmp_path / "classes", *SMALL)
@@ -37,6 +38,7 @@ def test_a_trained_classifier_gets_label_embeddings(run, tmp_path, vectors):
     assert model.config.head == "label_embedding"
 
 
+@pytest.mark.slow
 def test_another_corpus_with_other_classes(run, tmp_path, standins):
     run(tmp_path / "polarity", *SMALL)
     folder = standins.write_multi_zol(tmp_path / "zol")
@@ -47,6 +49,7 @@ def test_another_corpus_with_other_classes(run, tmp_path, standins):
     assert model.config.id2label[7] == "10"
 
 
+@pytest.mark.slow
 def test_only_the_posts_that_the_model_is_sure_of(run, tmp_path):
     """The MVSO study trains its image classifiers once more on labels of probability over 0.6."""
     made = run(tmp_path / "first", *SMALL, "--num_train_epochs", "3", "--per_device_train_batch_size", "32")

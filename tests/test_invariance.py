@@ -141,6 +141,7 @@ def test_standardised_features_of_two_processes(run, arguments, tmp_path):
     assert_one_trajectory(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_bucketed_evaluation(run, tmp_path):
     untrained = ["--learning_rate", "0", "--per_device_eval_batch_size", "4"]
     run(tmp_path / "plain", *untrained)
@@ -161,6 +162,7 @@ EXACT += ["--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "s
 EXACT += ["--logging_steps", "5"]
 
 
+@pytest.mark.slow
 def test_interrupted_runs(run, kill, tmp_path, capsys):
     """The same command goes on by itself: killed in a step, an evaluation, a checkpoint and the last report."""
     straight = run(tmp_path / "straight", *EXACT)
@@ -232,6 +234,7 @@ def test_two_processes_go_on(arguments, tmp_path):
 # --------------------------------------------------------------------------------------------- the folder of a run
 
 
+@pytest.mark.slow
 def test_seed_and_provenance(run, tmp_path):
     one, other = run(tmp_path / "one"), run(tmp_path / "other")
     assert one["weights_sha256"] == other["weights_sha256"]
@@ -242,6 +245,7 @@ def test_seed_and_provenance(run, tmp_path):
     assert one["git"] is None if revision.returncode else one["git"].startswith(revision.stdout.strip())
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused(run, kill, tmp_path, monkeypatch):
     with monkeypatch.context():
         kill(MultimodalTrainer, "training_step", 5)
@@ -270,6 +274,7 @@ def test_another_corpus_is_refused(run, kill, tmp_path, monkeypatch):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_settings_that_change_nothing(run, kill, tmp_path):
     straight = run(tmp_path / "straight")
     kill(MultimodalTrainer, "training_step", 5)

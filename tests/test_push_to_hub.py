@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import tiny
 import torch
 import yaml
 from datasets import load_dataset
-from hub import Hub
+from hub import SECRET, Hub, environment, push
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
@@ -20,11 +21,9 @@ import push_to_hub
 from dataset_scripts.export import export
 from model_card import make_card
 from modeling import ARCHITECTURES
-from push_to_hub import public_command, stage_corpus, stage_model
+from push_to_hub import public_command, stage_corpus, stage_model, stage_space
 
 PLACEHOLDER = re.compile(r"(?i:\[more information|todo|tbd|fixme|lorem)|<[a-z_ ]+>|\{[a-z_]+\}|\bNone\b|\bnan\b")
-ROOT = Path(__file__).parents[1]
-SECRET = "hf_" + "x" * 34
 
 LOADER = """
 import json, sys
@@ -54,20 +53,6 @@ def trained(tmp_path_factory):
     finally:
         sys.argv = before
     return folder
-
-
-def environment(hub: Hub, home: Path, **variables: str) -> dict[str, str]:
-    """Of a process that knows no other hub, and that no cache has seen before."""
-    own = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-    return os.environ | own | {"HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")} | variables
-
-
-def push(hub: Hub, home: Path, *argv: str) -> str:
-    """push_to_hub.py as a process; returns what it printed."""
-    command = [sys.executable, str(ROOT / "push_to_hub.py"), *argv]
-    done = subprocess.run(command, env=environment(hub, home, HF_TOKEN=SECRET), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def elsewhere(hub: Hub, home: Path, code: str, *argv: str) -> str:
@@ -224,6 +209,26 @@ def test_a_pushed_corpus_loads_by_its_id(tmp_path):
     with Hub() as hub:
         push(hub, tmp_path / "home", "corpus", str(tmp_path / "parquet"), "--repo_id", "tester/posts")
         assert elsewhere(hub, tmp_path / "other", code).split() == [corpus["test"][0]["id"], "6"]
+
+
+def test_a_space_has_all_that_its_page_needs(tmp_path):
+    stage_space("me/model", tmp_path, "me/demo")
+    about = yaml.safe_load((tmp_path / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert about["models"] == ["me/model"]
+    assert (about["sdk"], about["sdk_version"]) == ("gradio", version("gradio"))
+    assert (tmp_path / about["app_file"]).is_file()
+    needed = (tmp_path / "requirements.txt").read_text().split()
+    assert any(line.startswith("captum") for line in needed)
+    assert not list(tmp_path.rglob("__pycache__"))
+    # Run there, with nothing else of this project on the path, it finds its modules and then misses only the model.
+    command = [sys.executable, "-P", "demo/app.py", "--model", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert "nowhere" in done.stderr.splitlines()[-1]
+
+
+def test_a_space_of_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="runs is not of the form user/name"):
+        stage_space("runs", tmp_path, "me/demo")
 
 
 def test_a_command_without_secrets_and_folders():

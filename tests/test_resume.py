@@ -123,10 +123,10 @@ SETTINGS = {
 }
 
 
-SLOW = {"workers that persist"}  # those of a run that was killed in this process take their time to end
+FAST = {"within an epoch", "stages"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SETTINGS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SETTINGS])
 def test_goes_on_exactly(make, tmp_path, name):
     """Killed four times: at the beginning of steps, in an evaluation and after the last step."""
     settings = SETTINGS[name]
@@ -146,6 +146,7 @@ def test_goes_on_exactly(make, tmp_path, name):
     assert_same(outcome(straight, tmp_path / "straight"), outcome(resumed, folder))
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_matter(make, tmp_path):
     outcomes = []
     for workers in (0, 2):
@@ -232,6 +233,7 @@ def test_the_old_checkpoint_stays_until_the_new_one_is_in_place(make, tmp_path, 
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-9"]
 
 
+@pytest.mark.slow
 def test_the_folder_can_be_moved(make, tmp_path):
     """Where the best weights are is found anew: Trainer notes the path that the folder had."""
     straight = make(tmp_path / "straight")
@@ -254,7 +256,10 @@ def small_disk():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.parametrize("size", [16_000, 40_000, 150_000])  # a file of code; weights; optimizer
+@pytest.mark.parametrize(
+    "size",  # of a file of code; of weights; of the optimizer
+    [16_000, pytest.param(40_000, marks=pytest.mark.slow), pytest.param(150_000, marks=pytest.mark.slow)],
+)
 def test_a_full_disk_is_one_clear_error(make, tmp_path, small_disk, size):
     straight = make(tmp_path / "straight")
     straight.train()

@@ -242,6 +242,7 @@ def test_the_loss_does_not_grow_with_accumulation(make_trainer):
 # --------------------------------------------------------------------------------------------------------- scale
 
 
+@pytest.mark.slow
 def test_batch_sizes_are_found(make_trainer, monkeypatch, tmp_path):
     """What an attempt with larger batches left behind must not be mistaken for a checkpoint of this run."""
     step = MultimodalTrainer.training_step

@@ -51,6 +51,7 @@ def test_report(mvsa):
     assert report["agreement"]["text_label = image_label"] == pytest.approx(same, abs=0.05)
 
 
+@pytest.mark.slow
 def test_sample_posts(load):
     report = audit(load("sample_posts"))
     # a third of 270 posts: 1.96 · sqrt(1/3 · 2/3 / 270) = 5.6 points
@@ -130,6 +131,7 @@ def test_errors_are_one_line(tmp_path):
         main(["audit", "vso", "--data_dir", str(tmp_path / "nowhere")])
 
 
+@pytest.mark.slow
 def test_real_mvsa_single(mvsa_single, load):
     report = audit(load("mvsa_single", data_dir=str(mvsa_single)))
     leaks = report["leaks"]["train -> validation"]
