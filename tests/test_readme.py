@@ -39,4 +39,5 @@ def test_the_python_blocks_run(tmp_path):
         subprocess.run([sys.executable, "-c", block], cwd=tmp_path, env=environment, check=True)
     explain = re.search(r"python explain.py (.*)", README)[1]
     subprocess.run(f"{sys.executable} {ROOT / 'explain.py'} {explain}", shell=True, cwd=tmp_path, check=True)
-    assert (tmp_path / "attention.png").stat().st_size > 10_000
+    assert (tmp_path / "explanation.png").stat().st_size > 10_000
+    assert (tmp_path / "explanation.html").stat().st_size > 10_000
