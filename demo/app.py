@@ -161,7 +161,10 @@ def main() -> None:
     model = args.model or ((metadata_load(card) or {}).get("models") or [None])[0]
     if model is None:
         parser.error("--model: which one? A run folder or a Hub id.")
-    pipe = pipeline(TASK, model=model, pipeline_class=ImageTextSentimentPipeline)
+    try:
+        pipe = pipeline(TASK, model=model, pipeline_class=ImageTextSentimentPipeline)
+    except (OSError, ValueError) as error:
+        parser.error(f"--model {model}: {error}")
     build(pipe, Path(model).name).launch(
         server_port=args.port,
         max_file_size=MAX_IMAGE_BYTES,

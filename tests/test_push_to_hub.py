@@ -223,7 +223,8 @@ def test_a_space_has_all_that_its_page_needs(tmp_path):
     # Run there, with nothing else of this project on the path, it finds its modules and then misses only the model.
     command = [sys.executable, "-P", "demo/app.py", "--model", "nowhere"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
-    assert "nowhere" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert "app.py: error: --model nowhere: " in done.stderr
 
 
 def test_a_space_of_a_folder(tmp_path):

@@ -188,7 +188,7 @@ def test_bad_settings(kwargs, message):
 
 
 def test_an_unknown_field_is_named(backbones):
-    with pytest.raises(ValueError, match="CoMNConfig has no field hopps; it has cross, dropout, .*hops"):
+    with pytest.raises(ValueError, match="CoMNConfig has no field hopps; it has aspects, cross, dropout, .*hops"):
         tiny.build("comn", "own", backbones, hopps=2)
 
 
