@@ -41,7 +41,7 @@ def test_multi_zol_from_training_to_prediction(architecture, run, tmp_path, stan
     assert {"aspect = 性价比", "no picture", "several pictures"} <= set(made["scores"]["test"]["subgroups"])
 
     aspects = json.loads((tmp_path / "run" / "config.json").read_text())["aspects"]
-    assert {"性价比", "屏幕 效果"} <= set(aspects)
+    assert {"性价比", "屏幕效果"} <= set(aspects)
 
     pictures = [tmp_path / f"{number}.jpg" for number in range(3)]
     for number, path in enumerate(pictures):
