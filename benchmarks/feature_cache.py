@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import torch
+from datasets import DatasetDict
 from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the figures here as JSON too")
     args = parser.parse_args()
     corpus = train.load_dataset("mvsa_single", data_dir=args.data_dir, split="train").select(range(args.posts))
-    corpus, _ = screen_images(train.DatasetDict(train=corpus), "error")
+    corpus, _ = screen_images(DatasetDict(train=corpus), "error")
     classes = dict(enumerate(corpus["train"].features["label"].names))
     figures = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -59,7 +59,7 @@ def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
             csv.writer(file).writerows([columns, *rows])
         return rows, str(output)
 
-    columns = ["row", "text", "prediction", *(f"score_{label}" for label in labels), "error"]
+    columns = ["row", "text", "prediction", "error", *(f"score_{label}" for label in labels)]
     with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             f"# Sentiment of a text with pictures\n`{name}` says which of **{', '.join(labels)}** a post is. Leave "
@@ -97,14 +97,21 @@ def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
                     label="Its pictures", file_count="multiple", file_types=["image"], elem_id="table_pictures"
                 )
             table_button = gr.Button("Analyse the table", variant="primary", elem_id="analyse_table")
-            rows = gr.Dataframe(headers=columns, label="Predictions", wrap=True, elem_id="rows")
+            widths = [60, 250, 110, 220, *[150] * len(labels)]
+            rows = gr.Dataframe(
+                headers=columns,
+                label="Predictions",
+                wrap=True,
+                column_widths=[f"{width}px" for width in widths],
+                elem_id="rows",
+            )
             download = gr.File(label="The same as a file", elem_id="download")
             table_button.click(analyse_table, [table, pictures], [rows, download])
     return page
 
 
 def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: list[str]) -> list[list]:
-    """A row for each of the table's: number, text, label, scores, and what is wrong where it has none.
+    """A row for each of the table's: number, text, label, what is wrong where it has none, scores.
 
     Raises:
         ValueError: no table, or one that cannot be read.
@@ -125,8 +132,8 @@ def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: l
                 row = batch[record["row"]]
                 text = "" if isinstance(row, ValueError) else row.get(posts.columns["text"])
                 scores = record.get("scores") or dict.fromkeys(pipe.model.config.id2label.values())
-                error = _without_folders(record.get("error", ""), [f"{folder}/{Path(file).name}" for file in files])
-                found.append([record["row"], text, record.get("prediction"), *scores.values(), error])
+                error = record.get("error", "").replace(f"{folder}/", "")
+                found.append([record["row"], text, record.get("prediction"), error, *scores.values()])
         if next(rows, None) is not None:
             gr.Warning(f"The table has more rows: these are the first {MAX_ROWS:,}. predict.py reads any number.")
     return found
