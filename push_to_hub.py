@@ -133,10 +133,12 @@ def stage_space(model_id: str, target: Path, repo_id: str) -> None:
     The Space has the architectures' code with it, so it runs none of the model's repository.
 
     Raises:
-        ValueError: a model that is not named as on the Hub.
+        ValueError: a model that is not named as on the Hub, or a folder.
     """
     if REPO_ID.fullmatch(model_id) is None:
         raise ValueError(f"A Space shows a model that is on the Hub: {model_id} is not of the form user/name.")
+    if Path(model_id).exists():
+        raise ValueError(f"{model_id} is a folder here: push it as a model, and name it as it is called on the Hub.")
     for name in SPACE_FILES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -192,6 +194,8 @@ def main() -> None:
                 stage_corpus(Path(args.source), folder, args.private)
             else:
                 stage_space(args.source, folder, args.repo_id)
+            if args.kind == "space" and args.dry_run is None:
+                HfApi().model_info(args.source)  # says so if there is no such model
             if args.dry_run is None:
                 print(upload(folder, args.repo_id, {"corpus": "dataset"}.get(args.kind, args.kind), args.private))
         except (ValueError, HfHubHTTPError) as error:

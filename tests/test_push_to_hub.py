@@ -13,7 +13,7 @@ import tiny
 import torch
 import yaml
 from datasets import load_dataset
-from hub import SECRET, Hub, environment, push
+from hub import ROOT, SECRET, Hub, environment, push
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
@@ -227,9 +227,26 @@ def test_a_space_has_all_that_its_page_needs(tmp_path):
     assert "app.py: error: --model nowhere: " in done.stderr
 
 
-def test_a_space_of_a_folder(tmp_path):
+def test_a_space_of_a_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="runs is not of the form user/name"):
-        stage_space("runs", tmp_path, "me/demo")
+        stage_space("runs", tmp_path / "space", "me/demo")
+    (tmp_path / "runs" / "comn").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="runs/comn is a folder here: push it as a model"):
+        stage_space("runs/comn", tmp_path / "space", "me/demo")
+    assert not (tmp_path / "space").exists()
+
+
+@pytest.mark.slow
+def test_a_space_of_no_model(tmp_path):
+    with Hub() as hub:
+        command = [sys.executable, str(ROOT / "push_to_hub.py"), "space", "me/nowhere", "--repo_id", "tester/demo"]
+        env = environment(hub, tmp_path / "home", HF_TOKEN=SECRET)
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "me/nowhere" in done.stderr
+        assert not hub.repositories
 
 
 def test_a_command_without_secrets_and_folders():
