@@ -29,18 +29,19 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 from transformers.utils.logging import disable_progress_bar
 
-from arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
-from augmentation import AugmentedPosts
-from dataset_scripts import CORPORA
-from dataset_scripts.corpus import corpus_notes, missing_report
-from dataset_scripts.files import content_hash
-from dataset_scripts.screening import screen_images
-from features import NEEDS_FROZEN, PostCollator, encode_features
-from lora import ADAPTER, add_adapter, save_adapter
-from modeling import ARCHITECTURES
-from modeling.gated_fusion import confident_rows
-from report import OneBar, Progress, count_parameters, print_summary, write_figures
-from run_folder import (
+from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
+from mmsent.dataset_scripts.common_files import content_hash
+from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.evaluation.scores import majority_score, print_report, score, subgroup_scores, write_predictions
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.gated_fusion import confident_rows
+from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
+from mmsent.training.augmentation import AugmentedPosts
+from mmsent.training.console import OneBar, Progress, count_parameters, print_summary, write_figures
+from mmsent.training.feature_cache import NEEDS_FROZEN, PostCollator, encode_features
+from mmsent.training.lora import ADAPTER, add_adapter, save_adapter
+from mmsent.training.run_folder import (
     begin,
     checkpoints,
     clear_disk_errors,
@@ -49,9 +50,8 @@ from run_folder import (
     git_revision,
     refuse_finished,
 )
-from scoring import majority_score, print_report, score, subgroup_scores, write_predictions
-from streaming import adapt_arguments, stream_corpus
-from trainer import MultimodalTrainer
+from mmsent.training.streaming import adapt_arguments, stream_corpus
+from mmsent.training.trainer import MultimodalTrainer
 
 MOST_ASPECTS = 50  # kept in the config, for a page to offer: a corpus of targets has thousands
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers", "peft")

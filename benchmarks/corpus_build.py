@@ -24,7 +24,7 @@ WORDS = "屏幕 很 好 ， 电池 一般 拍照 清楚 价格 便宜 手感 不
 CHILD = """
 import json, os, resource, sys, time
 name, folder, cache, num_proc = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]) or None
-import dataset_scripts
+import mmsent  # noqa: F401, makes the corpus known
 from datasets import load_dataset, disable_progress_bars
 disable_progress_bars()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

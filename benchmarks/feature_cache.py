@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,11 +20,10 @@ import torch
 from datasets import DatasetDict
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 import train
-from arguments import ModelArguments, RunArguments
-from dataset_scripts.screening import screen_images
-from features import PostCollator, encode_features
+from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.training.arguments import ModelArguments, RunArguments
+from mmsent.training.feature_cache import PostCollator, encode_features
 
 # gated_fusion reads the mean over an image's regions, and that is what is cached for it.
 HEADS = {"comn": [], "mdse": ["hidden_size=384", "num_attention_heads=8"], "gated_fusion": []}

@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,9 +26,9 @@ from datasets import load_dataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from features import PostCollator
-from modeling import ARCHITECTURES, MultimodalProcessor
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_processing import MultimodalProcessor
+from mmsent.training.feature_cache import PostCollator
 
 REPEATS = 5
 BATCH_SIZE = 32

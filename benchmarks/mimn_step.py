@@ -12,17 +12,15 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from modeling import ARCHITECTURES
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
-from modeling.layers import GuidedAttention, MaskedLSTM, attend, masked_softmax
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_layers import GuidedAttention, MaskedLSTM, attend, masked_softmax
 
 LENGTHS = (80, 160, 320)
 BATCH_SIZES = (8, 32)

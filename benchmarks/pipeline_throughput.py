@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -19,9 +18,9 @@ import torch
 from datasets import Image, List, load_dataset
 from transformers import pipeline
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import dataset_scripts  # noqa: F401, makes the corpus known
-from modeling import ARCHITECTURES, TASK
+import mmsent  # noqa: F401, makes the corpus known
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_pipeline import TASK
 
 REPEATS = 9
 BATCH_SIZE = 32

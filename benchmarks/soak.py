@@ -19,14 +19,13 @@ from collections import Counter
 from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="0")  # a process with threads should not fork
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch  # noqa: E402
 from datasets import load_dataset  # noqa: E402
 
-import run_folder  # noqa: E402
 import train  # noqa: E402
-from trainer import MultimodalTrainer  # noqa: E402
+from mmsent.training import run_folder
+from mmsent.training.trainer import MultimodalTrainer  # noqa: E402
 
 KILLS_A_RUN = 5
 POSTS = {"train": 60, "validation": 25, "test": 23}

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,11 +19,10 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from arguments import RunArguments
-from modeling import ARCHITECTURES
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
-from trainer import MultimodalTrainer
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.training.arguments import RunArguments
+from mmsent.training.trainer import MultimodalTrainer
 
 HEADS = {
     "mdse, batches of 64": ("mdse", 64, {"hidden_size": 384, "num_attention_heads": 8}, 12),

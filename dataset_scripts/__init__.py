@@ -1,6 +1,6 @@
 """Corpora for `datasets.load_dataset`: importing this package makes their names known.
 
-    import dataset_scripts
+    import mmsent
     load_dataset("sample_posts")
     load_dataset("mvsa_single", data_dir="~/MVSA_Single")
 
@@ -15,30 +15,30 @@ import datasets.load
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
-from .files import content_hash
+from .common_files import content_hash
 
+ROOT = Path(__file__).parent
 CORPORA = {
-    "msed": "dataset_scripts.msed.msed",
-    "multi_zol": "dataset_scripts.multi_zol.multi_zol",
-    "mvsa_multiple": "dataset_scripts.mvsa.mvsa",
-    "mvsa_single": "dataset_scripts.mvsa.mvsa",
-    "mvso": "dataset_scripts.mvso.mvso",
-    "sample_posts": "dataset_scripts.sample_posts.sample_posts",
-    "twitter2015": "dataset_scripts.twitter.twitter",
-    "twitter2017": "dataset_scripts.twitter.twitter",
-    "vso": "dataset_scripts.vso.vso",
+    "msed": "mmsent.dataset_scripts.msed.msed",
+    "multi_zol": "mmsent.dataset_scripts.multi_zol.multi_zol",
+    "mvsa_multiple": "mmsent.dataset_scripts.mvsa.mvsa",
+    "mvsa_single": "mmsent.dataset_scripts.mvsa.mvsa",
+    "mvso": "mmsent.dataset_scripts.mvso.mvso",
+    "sample_posts": "mmsent.dataset_scripts.sample_posts.sample_posts",
+    "twitter2015": "mmsent.dataset_scripts.twitter.twitter",
+    "twitter2017": "mmsent.dataset_scripts.twitter.twitter",
+    "vso": "mmsent.dataset_scripts.vso.vso",
 }
-SHARED = ("anp.py", "corpus.py", "files.py", "leaks.py")
+SHARED = ("common_anp.py", "common_corpus.py", "common_files.py", "common_leaks.py")
 
 
 def source_hash(module: str) -> str:
     """SHA-256 over all that decides what a corpus holds: its code, the shared code, its split files."""
-    root = Path(__file__).parent
-    folder = root / module.split(".")[1]
-    sources = [root / name for name in SHARED] + [*sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".txt"})]
+    folder = ROOT / module.split(".")[2]
+    sources = [ROOT / name for name in SHARED] + [*sorted(p for p in folder.rglob("*") if p.suffix in {".py", ".txt"})]
     digest = hashlib.sha256()
     for path in sources:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

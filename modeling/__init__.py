@@ -1,84 +1,80 @@
-"""Image-and-text sentiment models. Importing this registers every architecture with transformers' Auto classes, and
-the task of the pipeline."""
+"""The architectures: one file each, and what they share in `common_*.py`.
 
-from typing import NamedTuple
+Importing this package imports neither an architecture nor PyTorch. A row of `ARCHITECTURES` imports its file when one
+of its classes is used; `register` imports them all.
+"""
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
-from transformers.pipelines import PIPELINE_REGISTRY
-
-from .base import POLARITY, MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .co_memory_aspect import (
-    CoMemoryAspectConfig,
-    CoMemoryAspectForSequenceClassification,
-    CoMemoryAspectModel,
-    CoMemoryAspectProcessor,
-)
-from .comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel, CoMNProcessor
-from .deep_fusion import (
-    DeepFusionConfig,
-    DeepFusionForSequenceClassification,
-    DeepFusionModel,
-    DeepFusionProcessor,
-)
-from .gated_fusion import (
-    GatedFusionConfig,
-    GatedFusionForSequenceClassification,
-    GatedFusionModel,
-    GatedFusionProcessor,
-)
-from .mdse import MDSEConfig, MDSEForSequenceClassification, MDSEModel, MDSEProcessor
-from .mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, MIMNProcessor
-from .pipeline import TASK, ImageTextSentimentPipeline
-from .processing import BadImageError, MultimodalProcessor, load_image
-from .text_steps import TEXT_STEPS, prepare_text
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 
 
-class Architecture(NamedTuple):
-    config: type[MultimodalConfig]
-    processor: type[MultimodalProcessor]
-    model: type[MultimodalPreTrainedModel]
-    classifier: type[MultimodalPreTrainedModel]
+@dataclass(frozen=True)
+class Architecture:
+    """A row of the table of architectures; the file's docstring has the title of the paper.
+
+    Args:
+        module: file of the architecture, which is also its `model_type`.
+        prefix: beginning of the names of its classes, as in `CoMNConfig`.
+        reads: what it reads.
+        authors: of the paper.
+        venue: where the paper was published.
+        year: when.
+    """
+
+    module: str
+    prefix: str
+    reads: tuple[str, ...]
+    authors: str
+    venue: str
+    year: int
+
+    def _load(self, suffix: str) -> type:
+        return getattr(import_module(f".{self.module}", __name__), self.prefix + suffix)
+
+    @cached_property
+    def config(self) -> type:
+        return self._load("Config")
+
+    @cached_property
+    def processor(self) -> type:
+        return self._load("Processor")
+
+    @cached_property
+    def model(self) -> type:
+        return self._load("Model")
+
+    @cached_property
+    def classifier(self) -> type:
+        return self._load("ForSequenceClassification")
 
 
+BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
 ARCHITECTURES = {
-    "comn": Architecture(CoMNConfig, CoMNProcessor, CoMNModel, CoMNForSequenceClassification),
-    "deep_fusion": Architecture(
-        DeepFusionConfig, DeepFusionProcessor, DeepFusionModel, DeepFusionForSequenceClassification
-    ),
-    "gated_fusion": Architecture(
-        GatedFusionConfig, GatedFusionProcessor, GatedFusionModel, GatedFusionForSequenceClassification
-    ),
-    "mdse": Architecture(MDSEConfig, MDSEProcessor, MDSEModel, MDSEForSequenceClassification),
-    "mimn": Architecture(MIMNConfig, MIMNProcessor, MIMNModel, MIMNForSequenceClassification),
-    "co_memory_aspect": Architecture(
-        CoMemoryAspectConfig,
-        CoMemoryAspectProcessor,
-        CoMemoryAspectModel,
-        CoMemoryAspectForSequenceClassification,
-    ),
+    row.module: row
+    for row in (
+        Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+        Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
+        Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
+        Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
+        Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
+        Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
+    )
 }
 
-for _name, _architecture in ARCHITECTURES.items():
-    AutoConfig.register(_name, _architecture.config)
-    AutoProcessor.register(_architecture.config, _architecture.processor)
-    AutoModel.register(_architecture.config, _architecture.model)
-    AutoModelForSequenceClassification.register(_architecture.config, _architecture.classifier)
-PIPELINE_REGISTRY.register_pipeline(
-    TASK, ImageTextSentimentPipeline, pt_model=AutoModelForSequenceClassification, type="multimodal"
-)
 
-__all__ = [
-    "ARCHITECTURES",
-    "POLARITY",
-    "TASK",
-    "TEXT_STEPS",
-    "Architecture",
-    "BadImageError",
-    "ImageTextSentimentPipeline",
-    "MultimodalConfig",
-    "MultimodalOutput",
-    "MultimodalPreTrainedModel",
-    "MultimodalProcessor",
-    "load_image",
-    "prepare_text",
-]
+def register() -> None:
+    """Make transformers' Auto classes know every architecture, and `pipeline` the task "image-text-sentiment"."""
+    from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .common_pipeline import TASK, ImageTextSentimentPipeline
+
+    for name, row in ARCHITECTURES.items():
+        AutoConfig.register(name, row.config)
+        AutoProcessor.register(row.config, row.processor)
+        AutoModel.register(row.config, row.model)
+        AutoModelForSequenceClassification.register(row.config, row.classifier)
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK, ImageTextSentimentPipeline, pt_model=AutoModelForSequenceClassification, type="multimodal"
+    )

@@ -11,8 +11,8 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from .base import MultimodalConfig, MultimodalOutput
-from .layers import MaskedLSTM, ProjectedAttention, masked_mean
+from .common_base import MultimodalConfig, MultimodalOutput
+from .common_layers import MaskedLSTM, ProjectedAttention, masked_mean
 from .mimn import MIMNPreTrainedModel, MIMNProcessor
 
 

@@ -11,9 +11,9 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
-from .base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .layers import FeatureNorm, masked_mean
-from .processing import MultimodalProcessor
+from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_layers import FeatureNorm, masked_mean
+from .common_processing import MultimodalProcessor
 
 
 @strict

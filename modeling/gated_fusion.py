@@ -18,10 +18,10 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
-from .base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .encoders import read_word_vectors
-from .layers import MaskedLSTM, masked_mean
-from .processing import MultimodalProcessor, build_word_tokenizer
+from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_encoders import read_word_vectors
+from .common_layers import MaskedLSTM, masked_mean
+from .common_processing import MultimodalProcessor, build_word_tokenizer
 
 
 @strict

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from .base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .layers import masked_mean, masked_softmax
-from .processing import MultimodalProcessor
+from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_layers import masked_mean, masked_softmax
+from .common_processing import MultimodalProcessor
 
 
 @strict

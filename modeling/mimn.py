@@ -12,9 +12,9 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import logging
 
-from .base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .layers import GuidedAttention, GuidedProjection, MaskedLSTM, ProjectedAttention, masked_mean
-from .processing import MultimodalProcessor
+from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_layers import GuidedAttention, GuidedProjection, MaskedLSTM, ProjectedAttention, masked_mean
+from .common_processing import MultimodalProcessor
 
 logger = logging.get_logger(__name__)
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,15 +12,16 @@ import yaml
 from datasets import load_dataset
 from PIL import Image
 from safetensors.torch import load_file
+from tiny import ROOT
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, AutoTokenizer
 
-from arguments import parse_arguments, parse_kwargs
-from dataset_scripts.corpus import read_splits
-from dataset_scripts.export import export
-from dataset_scripts.mvsa.mvsa import SPLITS
-from modeling import ARCHITECTURES, BadImageError
+from mmsent.dataset_scripts.common_corpus import read_splits
+from mmsent.dataset_scripts.mvsa.mvsa import SPLITS
+from mmsent.hub.export import export
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_images import BadImageError
+from mmsent.training.arguments import parse_arguments, parse_kwargs
 
-ROOT = Path(__file__).parents[1]
 RECIPES = [path for path in sorted(ROOT.glob("configs/*/*.yaml")) if path.parent.name != "accelerate"]
 
 

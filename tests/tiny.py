@@ -16,8 +16,9 @@ from transformers import (
     ViTModel,
 )
 
-from modeling import ARCHITECTURES
+from mmsent.modeling import ARCHITECTURES
 
+ROOT = Path(__file__).parents[1]
 WORDS = "the a day was good bad plain coffee cafe red green blue shirt me is in at and not so".split()  # noqa: SIM905
 
 # Which encoders each architecture is checked with: this project's own, and backbones of transformers and timm.

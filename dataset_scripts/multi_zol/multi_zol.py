@@ -10,8 +10,8 @@ from pathlib import Path
 from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
-from ..corpus import Corpus, features, hash_split, with_clean
-from ..files import check_file_name, decode_text, find_pictures, picture_paths, release_folder
+from ..common_corpus import Corpus, features, hash_split, with_clean
+from ..common_files import check_file_name, decode_text, find_pictures, picture_paths, release_folder
 
 FILES = {"train": "zol_Train_jieba.txt", "validation": "zol_Dev_jieba.txt", "test": "zol_Test_jieba.txt"}
 IMAGES = "img"

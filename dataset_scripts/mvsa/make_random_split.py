@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..corpus import read_splits, write_splits
+from ..common_corpus import read_splits, write_splits
 from .mvsa import SPLITS
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
-from ..corpus import LABELS, Corpus, features, read_splits, with_clean
-from ..files import content_hash, decode_text, given_file, list_files, read_json, release_folder, text_encoding
+from ..common_corpus import LABELS, Corpus, features, read_splits, with_clean
+from ..common_files import content_hash, decode_text, given_file, list_files, read_json, release_folder, text_encoding
 
 LABEL_FILE = "labelResultAll.txt"
 SPLITS = Path(__file__).parent / "splits"

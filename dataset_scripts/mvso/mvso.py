@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ..anp import FOLDER, IMAGES, TABLE, AnpConfig, AnpCorpus, read_mvso
-from ..corpus import with_clean
+from ..common_anp import FOLDER, IMAGES, TABLE, AnpConfig, AnpCorpus, read_mvso
+from ..common_corpus import with_clean
 
 LANGUAGES = (
     "arabic chinese dutch english french german italian persian polish russian spanish turkish".split()  # noqa: SIM905

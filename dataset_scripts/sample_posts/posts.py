@@ -15,7 +15,7 @@ labels of one kind and a third of the others: 5/9 of a split.
 from functools import lru_cache
 from itertools import product
 
-from ..corpus import LABELS
+from ..common_corpus import LABELS
 from .drawing import SHIRTS, people, random_state, scene
 
 BLOCKS = {"train": 40, "validation": 10, "test": 10}  # a block has nine posts of each kind

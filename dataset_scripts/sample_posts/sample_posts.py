@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import ClassLabel, DatasetInfo
 from datasets.builder import Key
 
-from ..corpus import Corpus, features, read_splits
+from ..common_corpus import Corpus, features, read_splits
 from .posts import CELLS_A_BLOCK, make_post
 
 SPLITS = Path(__file__).parent / "splits"

@@ -9,8 +9,8 @@ from pathlib import Path
 from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
-from ..corpus import LABELS, TARGET, Corpus, features, with_clean
-from ..files import (
+from ..common_corpus import LABELS, TARGET, Corpus, features, with_clean
+from ..common_files import (
     check_file_name,
     content_hash,
     decode_text,

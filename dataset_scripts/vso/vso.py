@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from ..anp import FOLDER, IMAGES, TABLE, AnpConfig, AnpCorpus, read_vso
-from ..corpus import with_clean
+from ..common_anp import FOLDER, IMAGES, TABLE, AnpConfig, AnpCorpus, read_vso
+from ..common_corpus import with_clean
 
 ANP_LIST = "3244ANPs.txt"
 

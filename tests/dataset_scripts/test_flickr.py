@@ -12,8 +12,8 @@ from standins import (
     write_flickr_table,
 )
 
-from dataset_scripts.anp import AnpConfig, read_mvso, read_vso
-from dataset_scripts.corpus import corpus_notes, hash_split
+from mmsent.dataset_scripts.common_anp import AnpConfig, read_mvso, read_vso
+from mmsent.dataset_scripts.common_corpus import corpus_notes, hash_split
 
 WRITERS = {"table": write_flickr_table, "folder": write_flickr_folder}
 

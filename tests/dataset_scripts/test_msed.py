@@ -2,7 +2,7 @@ import pytest
 from datasets import Image, List
 from standins import write_msed
 
-from dataset_scripts.corpus import corpus_notes
+from mmsent.dataset_scripts.common_corpus import corpus_notes
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import pytest
 from datasets import Image, List
 from standins import ASPECTS, draw, write_multi_zol
 
-from dataset_scripts.corpus import corpus_notes
-from dataset_scripts.files import decode_text
+from mmsent.dataset_scripts.common_corpus import corpus_notes
+from mmsent.dataset_scripts.common_files import decode_text
 
 
 @pytest.fixture

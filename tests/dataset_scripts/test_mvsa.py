@@ -9,11 +9,12 @@ import pytest
 from datasets import Image, List, Value, load_dataset_builder
 from torch.utils.data import DataLoader
 
-from dataset_scripts import corpus, files
-from dataset_scripts.corpus import features, missing_report, read_splits
-from dataset_scripts.mvsa import mvsa
-from dataset_scripts.mvsa.make_random_split import random_split
-from dataset_scripts.mvsa.mvsa import SPLITS, joint_label
+from mmsent.dataset_scripts import common_corpus as corpus
+from mmsent.dataset_scripts import common_files as files
+from mmsent.dataset_scripts.common_corpus import features, missing_report, read_splits
+from mmsent.dataset_scripts.mvsa import mvsa
+from mmsent.dataset_scripts.mvsa.make_random_split import random_split
+from mmsent.dataset_scripts.mvsa.mvsa import SPLITS, joint_label
 
 NAMES = ["negative", "neutral", "positive"]
 

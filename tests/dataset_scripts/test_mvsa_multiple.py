@@ -3,9 +3,9 @@
 import pytest
 from standins import draw
 
-from dataset_scripts.corpus import missing_report, read_splits
-from dataset_scripts.mvsa.make_random_split import random_split
-from dataset_scripts.mvsa.mvsa import SPLITS, majority, read_labels
+from mmsent.dataset_scripts.common_corpus import missing_report, read_splits
+from mmsent.dataset_scripts.mvsa.make_random_split import random_split
+from mmsent.dataset_scripts.mvsa.mvsa import SPLITS, majority, read_labels
 
 HEADER = "ID\ttext,image\ttext,image\ttext,image"
 P, U, N = "positive", "neutral", "negative"

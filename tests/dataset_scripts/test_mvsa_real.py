@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from datasets import load_dataset
 
-from dataset_scripts.corpus import missing_report
+from mmsent.dataset_scripts.common_corpus import missing_report
 
 
 @pytest.fixture(scope="module")

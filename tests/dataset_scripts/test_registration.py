@@ -6,8 +6,8 @@ import datasets
 import pytest
 from datasets import load_dataset, load_dataset_builder
 
-import dataset_scripts
-from dataset_scripts import CORPORA, source_hash
+from mmsent import dataset_scripts
+from mmsent.dataset_scripts import CORPORA, source_hash
 
 
 @pytest.fixture

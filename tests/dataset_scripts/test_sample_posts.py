@@ -15,12 +15,12 @@ import PIL.Image
 import pytest
 from datasets import Image, List, load_dataset
 
-import dataset_scripts
-from dataset_scripts import corpus
-from dataset_scripts.corpus import features, missing_report, read_splits
-from dataset_scripts.sample_posts import sample_posts
-from dataset_scripts.sample_posts.drawing import COLUMNS, FACES, SHIRTS
-from dataset_scripts.sample_posts.posts import split_ids
+from mmsent import dataset_scripts
+from mmsent.dataset_scripts import common_corpus as corpus
+from mmsent.dataset_scripts.common_corpus import features, missing_report, read_splits
+from mmsent.dataset_scripts.sample_posts import sample_posts
+from mmsent.dataset_scripts.sample_posts.drawing import COLUMNS, FACES, SHIRTS
+from mmsent.dataset_scripts.sample_posts.posts import split_ids
 
 SPLITS = Path(sample_posts.__file__).parent / "splits"
 NAMES = ["negative", "neutral", "positive"]
@@ -192,7 +192,7 @@ def test_generated_alike_everywhere(rows):
 
 def test_generated_alike_in_another_process(rows):
     command = """
-from dataset_scripts.sample_posts.posts import make_post, split_ids
+from mmsent.dataset_scripts.sample_posts.posts import make_post, split_ids
 import hashlib
 rows = [make_post(post_id) for post_id in split_ids()["test"]]
 print(hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdigest())

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.co_memory_aspect import CoMemoryAspectConfig, CoMemoryAspectForSequenceClassification
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.co_memory_aspect import CoMemoryAspectConfig, CoMemoryAspectForSequenceClassification
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
 
 WORDS, SIZE, IMAGE_SIZE, REGIONS = 9, 5, 6, 4
 

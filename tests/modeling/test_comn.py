@@ -7,9 +7,9 @@ import pytest
 import tiny
 import torch
 
-from modeling import ARCHITECTURES
-from modeling.comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel
 
 CROSS = ["both", "text2image", "image2text", "none"]
 SCORING = ["scalar", "additive"]

@@ -5,9 +5,9 @@ import pytest
 import tiny
 import torch
 
-from modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification, TextCNN
-from modeling.encoders import AlexNet, AlexNetConfig, SmallCNNConfig, WordVectorsConfig
-from modeling.processing import MultimodalProcessor
+from mmsent.modeling.common_encoders import AlexNet, AlexNetConfig, SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_processing import MultimodalProcessor
+from mmsent.modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification, TextCNN
 
 SIZE, IMAGE_SIZE, REGIONS = 5, 3, 4
 

@@ -9,9 +9,9 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from modeling import ARCHITECTURES
-from modeling.encoders import RawCNN, RawCNNConfig, SmallCNNConfig, WordVectorsConfig
-from modeling.gated_fusion import (
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import RawCNN, RawCNNConfig, SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.gated_fusion import (
     Gate,
     GatedFusionConfig,
     GatedFusionForSequenceClassification,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
-from modeling.mdse import (
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.mdse import (
     Block,
     MDSEConfig,
     MDSEForSequenceClassification,

@@ -10,9 +10,9 @@ import tiny
 import torch
 import yaml
 
-from modeling import ARCHITECTURES
-from modeling.encoders import SmallCNNConfig, WordVectorsConfig
-from modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, logger
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, logger
 
 INTERACTIONS = ["both", "text2image", "image2text", "self"]
 READINGS = [("paper", "scalar"), ("paper", "additive"), ("official", "additive")]

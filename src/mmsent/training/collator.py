@@ -1,0 +1,55 @@
+"""Turn posts into batches of the contract's keys."""
+
+import numpy as np
+import torch
+
+from mmsent.modeling.common_processing import MultimodalProcessor
+
+
+class PostCollator:
+    """Posts of a corpus or of `CachedPosts` to a batch of the contract's keys.
+
+    Args:
+        modalities: `"text"` or `"image"` to hide the other part of every post.
+    """
+
+    def __init__(self, processor: MultimodalProcessor, modalities: str = "both"):
+        self.processor = processor
+        self.modalities = modalities
+
+    def texts(self, posts: list[dict]) -> list[str | None]:
+        return [None if self.modalities == "image" else post["text"] for post in posts]
+
+    def images(self, posts: list[dict]) -> list[list]:
+        return [[] if self.modalities == "text" else post["images"] for post in posts]
+
+    def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
+        batch, processor = {}, self.processor
+        if "text_features" in posts[0]:
+            batch["text_features"], mask = _pad([post["text_features"] for post in posts])
+            batch["attention_mask"] = mask.long()
+        elif "text" in posts[0]:
+            batch |= processor.encode_text(self.texts(posts), processor.max_length)
+        if "image_features" in posts[0]:
+            batch["image_features"], batch["image_mask"] = _pad([post["image_features"] for post in posts])
+        elif "images" in posts[0]:
+            batch |= processor.encode_images(self.images(posts))
+        aspects = [post["aspect"] for post in posts]
+        if any(aspects):
+            encoded = processor.encode_text(aspects, processor.max_aspect_length)
+            batch |= {f"aspect_{name}": value for name, value in encoded.items()}
+        for name in ("label", "text_label", "image_label"):
+            values = [post[name] for post in posts]
+            if None not in values:
+                batch["labels" if name == "label" else f"{name}s"] = torch.tensor(values)
+        return batch
+
+
+def _pad(features: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (n, ...) of B posts to float32 (B, N, ...), and which are there (B, N) bool; N is at least one."""
+    counts = torch.tensor([len(rows) for rows in features])
+    longest = max(1, int(counts.max()))
+    padded = np.empty((len(features), longest, *features[0].shape[1:]), np.float32)
+    for post, rows in zip(padded, features, strict=True):
+        post[: len(rows)], post[len(rows) :] = rows, 0
+    return torch.from_numpy(padded), torch.arange(longest) < counts.unsqueeze(1)

@@ -1,0 +1,69 @@
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsent.dataset_scripts.common_corpus import features, read_splits, write_splits
+from mmsent.dataset_scripts.common_files import decode_text, release_folder
+from mmsent.dataset_scripts.mvsa.mvsa import SPLITS
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff")))
+def test_utf8_comes_first(text):
+    assert decode_text(text.encode()) == text
+    assert decode_text(b"\xef\xbb\xbf" + text.encode()) == text
+
+
+@given(st.binary())
+def test_no_bytes_are_refused(raw):
+    assert isinstance(decode_text(raw), str)
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"\xc3\xa9", "é"),  # GB18030 and Latin-1 would read it too
+        ("好看的屏幕".encode("gb18030"), "好看的屏幕"),  # not UTF-8; Latin-1 would read it too
+        ("好 ️𠀀".encode("gb18030"), "好 ️𠀀"),  # four bytes a character: more than GBK has
+        (b"at the caf\xe9", "at the café"),  # neither UTF-8 nor GB18030
+        (b"\xff\x80", "\xff\x80"),
+        (b"", ""),
+    ],
+)
+def test_order_of_encodings(raw, text):
+    assert decode_text(raw) == text
+
+
+def test_splits_are_written_and_read(tmp_path):
+    splits = {"train": ["3", "1"], "validation": ["2"], "test": ["a-1"]}
+    write_splits(tmp_path / "new" / "scheme", splits)
+    assert read_splits(tmp_path / "new" / "scheme") == splits
+    assert (tmp_path / "new" / "scheme" / "train.txt").read_bytes() == b"3\n1\n"
+
+
+@pytest.mark.parametrize("name", ["train.txt", "dev.txt", "test.txt"])
+def test_changed_split_file(tmp_path, name):
+    folder = shutil.copytree(SPLITS / "mvsa_single" / "clmlf", tmp_path / "clmlf")
+    file = folder / name
+    file.write_bytes(file.read_bytes() + b"999999\n")
+    with pytest.raises(ValueError, match=rf"{name} does not match its checksum.*restore") as error:
+        read_splits(folder)
+    assert str(file) in str(error.value)
+
+
+def test_columns():
+    columns = features(decided_by=features()["label"])
+    names = "id text images aspect label text_label image_label decided_by"
+    assert list(columns) == names.split()
+    assert [columns["label"].str2int(name) for name in ("negative", "neutral", "positive")] == [0, 1, 2]
+    row = {"id": "1", "text": "", "images": [], "aspect": None, "label": "neutral"}
+    encoded = features().encode_example(row | {"text_label": None, "image_label": None})
+    assert (encoded["label"], encoded["text_label"], encoded["image_label"]) == (1, None, None)
+
+
+def test_release_folder(tmp_path):
+    (tmp_path / "labels.txt").touch()
+    assert release_folder("corpus", str(tmp_path), ["labels.txt"]) == tmp_path
+    with pytest.raises(FileNotFoundError, match=r"has no posts; give .*labels.txt and posts"):
+        release_folder("corpus", str(tmp_path), ["labels.txt", "posts"])

@@ -1,0 +1,175 @@
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from standins import draw, write_twitter
+
+from mmsent.dataset_scripts import common_leaks as leaks
+from mmsent.dataset_scripts.common_corpus import corpus_notes
+from mmsent.dataset_scripts.common_leaks import KINDS, Traces, find_leaks, leaking_rows, normalise
+
+LONG = "The quick brown fox jumps over the lazy dog while the farmer sleeps in the yard behind the house"
+
+
+def post(number, text="", images=(), group=None, aspect=None):
+    return {"id": str(number), "text": text, "images": [str(i) for i in images], "group": group, "aspect": aspect}
+
+
+def found(one: list[dict], other: list[dict]) -> dict[str, list]:
+    leaks = find_leaks(Traces.of(one, len(one), "one"), Traces.of(other, len(other), "other"))
+    assert list(leaks) == list(KINDS)
+    return {kind: pairs for kind, pairs in leaks.items() if pairs}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        ("Good morning", "Good morning", "exact_text"),
+        ("RT @someone: Good morning!", "good  morning http://t.co/abc", "normalised_text"),
+        ("#Goodmorning all", "GoodMorning ALL", "normalised_text"),
+        ("ＧＯＯＤ", "good", "normalised_text"),
+        (LONG, LONG.replace("lazy", "lame"), "near_text"),
+        ("今天的屏幕效果真的很好我非常喜欢这个手机", "今天的屏幕效果真的很好我非常喜欢这个手机啊", "near_text"),
+        ("Good morning", "Good evening", None),
+        (LONG, LONG[: len(LONG) // 2], None),
+        ("", "", None),
+        ("@a", "@b", None),
+        (None, None, None),
+    ],
+)
+def test_texts(one, other, kind):
+    assert found([post(0, one)], [post(0, other)]) == ({kind: [(0, 0)]} if kind else {})
+
+
+def test_tweets_of_other_targets_are_not_the_same():
+    assert found([post(0, "I like $T$", aspect="tea")], [post(0, "I like $T$", aspect="rain")]) == {}
+    assert found([post(0, "I like $T$", aspect="tea")], [post(0, "I like tea")]) == {"exact_text": [(0, 0)]}
+
+
+def test_groups():
+    assert found([post(0, group="a"), post(1, group="b"), post(2)], [post(0, group="b"), post(1)]) == {
+        "group": [(1, 0)]
+    }
+
+
+@given(st.lists(st.text("abc ", max_size=14), max_size=8), st.lists(st.text("abc ", max_size=14), max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_near_texts_are_those_of_the_definition(one, other):
+    one, other = ([normalise(text) for text in texts] for texts in (one, other))
+
+    def jaccard(a, b):
+        a, b = ({text[i : i + leaks.SHINGLE] for i in range(max(1, len(text) - leaks.SHINGLE + 1))} for text in (a, b))
+        return len(a & b) / len(a | b)
+
+    pairs = itertools.product(enumerate(one), enumerate(other))
+    assert leaks._near_texts(one, other) == {
+        (i, j) for (i, a), (j, b) in pairs if a and b and jaccard(a, b) >= leaks.NEAR_TEXT
+    }
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    draw(tmp_path / "original.png", 7, (320, 240))
+    return tmp_path / "original.png"
+
+
+def changed(picture: Path, name: str, change) -> Path:
+    with Image.open(picture) as image:
+        change(image.convert("RGB")).save(picture.with_name(name))
+    return picture.with_name(name)
+
+
+def with_caption(image):
+    ImageDraw.Draw(image).text((10, 10), "so true")
+    return image
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "kind"),
+    [
+        ("copy.bmp", lambda image: image, "near_image"),  # the same pixels in another file
+        ("jpeg.jpg", lambda image: image, "near_image"),
+        ("small.jpg", lambda image: image.resize((100, 75)), "near_image"),
+        ("captioned.jpg", with_caption, "near_image"),
+        ("mirrored.png", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), None),
+        ("negative.png", lambda image: image.point(lambda value: 255 - value), None),
+        ("other_colours.png", lambda image: Image.merge("RGB", image.split()[::-1]), None),
+    ],
+)
+def test_pictures(picture, name, change, kind):
+    other = changed(picture, name, change)
+    assert found([post(0, images=[picture])], [post(0, images=[other])]) == ({kind: [(0, 0)]} if kind else {})
+
+
+def test_identical_pictures_and_those_of_one_colour(picture, tmp_path):
+    copy = tmp_path / "renamed.png"
+    copy.write_bytes(picture.read_bytes())
+    assert found([post(0, images=[picture])], [post(0), post(1, images=[copy])]) == {"identical_image": [(0, 1)]}
+    for name, colour in {"red": "#c00", "blue": "#00c"}.items():
+        Image.new("RGB", (50, 50), colour).save(tmp_path / f"{name}.png")
+    assert found([post(0, images=[tmp_path / "red.png"])], [post(0, images=[tmp_path / "blue.png"])]) == {}
+
+
+def test_any_of_several_pictures_counts(picture, tmp_path):
+    draw(tmp_path / "second.png", 8, (320, 240))
+    one = [post(0, images=[tmp_path / "second.png", picture])]
+    assert found(one, [post(0, images=[picture])]) == {"identical_image": [(0, 0)]}
+
+
+def test_a_stand_in_for_pictures_is_no_leak(picture):
+    """Such as the "image not found" that copies of the Twitter corpora have in hundreds of posts."""
+    one = [post(number, images=[picture]) for number in range(leaks.STAND_IN - 1)]
+    assert len(found(one, [post(0, images=[picture])])["identical_image"]) == leaks.STAND_IN - 1
+    assert found([*one, post(99, images=[picture])], [post(0, images=[picture])]) == {}
+
+
+def test_absent_and_broken_pictures(picture, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(picture.read_bytes()[:80])
+    images = [tmp_path / "absent.jpg", tmp_path / "broken.jpg"]
+    traces = Traces.of([post(0, images=images)], 1, "one")
+    absent, broken = traces.pictures[0]
+    assert absent is None
+    assert "broken.jpg" in broken.error
+    assert find_leaks(traces, traces)["identical_image"] == [(0, 0)]
+    assert find_leaks(traces, traces)["near_image"] == []
+
+
+def test_leaking_rows():
+    train = Traces.of([post(0, "a b c"), post(1, "d e f"), post(2, "g h i", group="x")], 3, "train")
+    others = [Traces.of([post(0, "d e f")], 1, "dev"), Traces.of([post(0, "D E F", group="x")], 1, "test")]
+    assert leaking_rows(train, others) == {1: ["exact_text", "normalised_text"], 2: ["group"]}
+    assert leaking_rows(train, [Traces()]) == {}
+
+
+# Clean variants
+
+
+def test_clean_variant(release, posts, write_release, load, tmp_path):
+    """Of five train posts one has the text of a test post, one the picture of a validation post."""
+    ids = list(posts)
+    for number, post_id in enumerate(ids):
+        draw(release / "data" / f"{post_id}.jpg", number, (64, 48))
+    (release / "data" / f"{ids[0]}.txt").write_text("RT @me: " + (release / "data" / f"{ids[7]}.txt").read_text())
+    (release / "data" / f"{ids[2]}.jpg").write_bytes((release / "data" / f"{ids[5]}.jpg").read_bytes())
+    for post_id in ids:  # texts that are not nearly the same
+        if post_id not in (ids[0], ids[7]):
+            (release / "data" / f"{post_id}.txt").write_text(f"{post_id} " + chr(97 + int(post_id) % 26) * 9)
+    plain = load("mvsa_single", data_dir=str(release))
+    for how in ({}, {"streaming": True}):
+        clean = load("mvsa_single", "clmlf_clean", data_dir=str(release), **how)
+        assert [row["id"] for row in clean["train"]] == [ids[1], ids[3], ids[4]]
+        for split in ("validation", "test"):
+            assert [row["id"] for row in clean[split]] == plain[split]["id"][:]
+    notes = corpus_notes(clean)
+    assert notes[0].startswith("posts that are not in data_dir could not be compared")
+    assert notes[1] == f"2 posts that leak were dropped from train, 3 are left: {ids[0]}, {ids[2]}"
+
+
+def test_clean_variant_without_leaks(tmp_path, load):
+    folder = write_twitter(tmp_path / "twitter2015")
+    loaded = load("twitter2015", "official_clean", data_dir=str(folder))
+    assert loaded["train"].num_rows == 4
+    assert corpus_notes(loaded) == ["0 posts that leak were dropped from train, 4 are left"]

@@ -1,0 +1,222 @@
+"""The demo as a person meets it: a real browser on the running page."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import tiny
+from local_hub import Hub, Repository, environment, push
+from tiny import ROOT
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+    pytest.mark.xdist_group("demo"),
+]
+
+
+@dataclass
+class Demo:
+    url: str
+    architecture: str
+
+
+@contextmanager
+def serving(root: Path, folder: Path, *argv: str, env: dict[str, str] | None = None) -> Iterator[str]:
+    """Run the demo of a project folder, with what it says in `folder`; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "demo/app.py", *argv, "--port", str(port)]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=root, env=env, stdout=log, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urlopen(url, timeout=20).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module", params=["comn", "mimn"])
+def demo(request, backbones, tmp_path_factory):
+    """A running demo: of a model that reads posts, and of one that reads an aspect and several pictures."""
+    folder = tmp_path_factory.mktemp("demo")
+    with serving(ROOT, folder, "--model", str(save(folder / "model", request.param, backbones))) as url:
+        yield Demo(url, request.param)
+
+
+def save(folder: Path, architecture: str, backbones: dict[str, str]) -> Path:
+    processor, model = tiny.build(architecture, "own", backbones, aspects=["coffee", "the cafe"])
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, chromium_sandbox=False)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, demo):
+    page = browser.new_page(viewport={"width": 1200, "height": 1400})
+    page.set_default_timeout(60_000)
+    page.asked = []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(demo.url)
+    page.locator("#text textarea").wait_for()
+    yield page
+    page.close()
+
+
+def pictures(folder: Path, count: int) -> list[str]:
+    paths = [folder / f"picture {number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        tiny.picture(number).save(path)
+    return [str(path) for path in paths]
+
+
+def upload(page, box: str, paths: list[str]) -> None:
+    page.locator(f"{box} input[type=file]").set_input_files(paths)
+    for path in paths:  # the box lists what has arrived, a long name in two parts
+        page.locator(box).get_by_text(Path(path).stem[:6]).first.wait_for()
+
+
+def test_a_post_is_judged_and_explained(page, demo, tmp_path):
+    aspects = demo.architecture == "mimn"
+    page.locator("#text textarea").fill("the coffee was <b>good</b> 😀 咖啡")
+    upload(page, "#pictures", pictures(tmp_path, 2 if aspects else 1))
+    assert page.locator("#aspect").count() == aspects
+    if aspects:
+        page.locator("#aspect input").fill("cof")
+        page.get_by_role("option", name="coffee").click()
+    page.locator("#analyse").click()
+    reasons = page.locator("#reasons")
+    reasons.get_by_text("without images", exact=True).wait_for()
+    assert re.search(r"(negative|neutral|positive)\s+\d+%", page.locator("#verdict").inner_text())
+    assert reasons.get_by_text("without text", exact=True).is_visible()
+    assert reasons.get_by_text("without image 2", exact=True).count() == aspects
+    assert "coffee was <b>good</b> 😀 咖啡" in reasons.inner_text()
+    assert reasons.locator("img").count() >= 2
+    assert all(box["width"] > 50 for box in (image.bounding_box() for image in reasons.locator("img").all()))
+    assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 20_000
+    elsewhere = [url for url in page.asked if not url.startswith((demo.url, "data:", "blob:"))]
+    assert not elsewhere
+
+
+def test_the_keyboard_is_enough(page, demo):
+    page.locator("#text textarea").focus()
+    page.keyboard.type("so good")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "analyse":
+            break
+    page.keyboard.press("Enter")
+    page.locator("#reasons").get_by_text("without text", exact=True).wait_for()
+    page.locator("#text textarea").fill("so bad")
+    page.keyboard.press("Shift+Enter")
+    page.locator("#reasons .words").get_by_text("bad").first.wait_for()
+
+
+def test_a_phone_is_wide_enough(browser, demo):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page.goto(demo.url)
+    page.locator("#text textarea").fill("a good day at the cafe " * 10)
+    page.locator("#analyse").tap()
+    page.locator("#reasons").get_by_text("without text", exact=True).wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for part in ("#text", "#pictures", "#analyse", "#verdict", "#reasons"):
+        box = page.locator(part).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    page.close()
+
+
+def test_a_picture_that_is_none(page, demo, tmp_path):
+    (tmp_path / "picture.jpg").write_text("<html>not found</html>")
+    upload(page, "#pictures", [str(tmp_path / "picture.jpg")])
+    page.locator("#analyse").click()
+    message = page.get_by_text("picture.jpg: cannot identify image file")
+    message.wait_for()
+    assert "/" not in message.inner_text().replace("</", "")  # no folder of the server
+
+
+def test_nothing_given(page, demo):
+    page.locator("#analyse").click()
+    page.get_by_text("give a text, images or both").wait_for()
+
+
+def test_a_table(page, demo, tmp_path):
+    table = tmp_path / "posts.csv"
+    table.write_text(
+        "text,images\nthe coffee was good,picture 0.png\na bad day,\nbroken,row,here\n,picture 9.png\n"
+        "a secret,/etc/passwd\n",
+        encoding="utf-8",
+    )
+    page.get_by_role("tab", name="A table of posts").click()
+    upload(page, "#table", [str(table)])
+    upload(page, "#table_pictures", pictures(tmp_path, 1))
+    with page.expect_response(re.compile("queue/data")):
+        page.locator("#analyse_table").click()
+    link = page.locator("#download a[download]").first
+    link.wait_for()
+    with page.expect_download() as download:
+        link.click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "row,text,prediction,error,score_negative,score_neutral,score_positive"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
+    assert re.fullmatch(r"1,the coffee was good,(negative|neutral|positive),(,[\d.e-]+){3}", lines[1])
+    assert "3 fields where the header has 2" in lines[3]
+    assert re.match(r'4,,,"?.*picture 9.png', lines[4])
+    assert "/tmp" not in lines[4]  # nor any other folder of the server
+    assert "/etc/passwd is absolute" in lines[5]
+    assert "root:" not in "".join(lines)
+    assert page.locator("#rows").get_by_text("a bad day").first.is_visible()
+
+
+def test_a_space_runs_by_itself(browser, backbones, tmp_path):
+    """Pushed, and then run from what was pushed, where the model comes from the same hub."""
+    model = save(tmp_path / "model", "comn", backbones)
+    with Hub() as hub:
+        files = {path.name: path.read_bytes() for path in model.iterdir()}
+        hub.repositories["model", "tester/model"] = Repository(False, files)
+        push(hub, tmp_path / "home", "space", "tester/model", "--repo_id", "tester/demo")
+        for name, content in hub.repositories["space", "tester/demo"].files.items():
+            path = tmp_path / "space" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        env = environment(hub, tmp_path / "home", PYTHONPATH="")
+        with serving(tmp_path / "space", tmp_path, env=env) as url:
+            page = browser.new_page()
+            page.goto(url)
+            page.locator("#text textarea").fill("so good")
+            page.locator("#analyse").click()
+            page.locator("#reasons").get_by_text("without text", exact=True).wait_for()
+            page.close()

@@ -1,0 +1,265 @@
+"""What is published: a card for every architecture, the files that it should be, a model that others can load."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import yaml
+from datasets import load_dataset
+from huggingface_hub import ModelCard
+from local_hub import SECRET, Hub, environment, push
+from tiny import ROOT
+from transformers import AutoModelForSequenceClassification, AutoProcessor
+
+from mmsent.hub import push as push_to_hub
+from mmsent.hub.cards import make_card
+from mmsent.hub.export import export
+from mmsent.hub.push import public_command, stage_corpus, stage_model, stage_space
+from mmsent.modeling import ARCHITECTURES
+
+PLACEHOLDER = re.compile(r"(?i:\[more information|todo|tbd|fixme|lorem)|<[a-z_ ]+>|\{[a-z_]+\}|\bNone\b|\bnan\b")
+
+LOADER = """
+import json, sys
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
+
+model = AutoModelForSequenceClassification.from_pretrained("tester/model", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("tester/model", trust_remote_code=True)
+AutoModel.from_pretrained("tester/model", trust_remote_code=True)
+batch = processor(text=["A good day.", None, "so plain"], images=[None, sys.argv[1], sys.argv[1]])
+classify = pipeline("image-text-sentiment", model="tester/model", trust_remote_code=True)
+posts = [{"text": "A good day."}, {"image": sys.argv[1]}, {"text": "so plain", "images": [sys.argv[1]]}]
+print(json.dumps([model(**batch).logits.tolist(), classify(posts)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of train.py on the embedded corpus."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    argv = ["train.py", "--output_dir", str(folder), "--num_train_epochs", "1", "--per_device_train_batch_size", "128"]
+    argv += ["--modalities", "text", "--report_to", "none", "--disable_tqdm", "true"]
+    import train
+
+    before, sys.argv = sys.argv, argv
+    try:
+        train.main()
+    finally:
+        sys.argv = before
+    return folder
+
+
+def elsewhere(hub: Hub, home: Path, code: str, *argv: str) -> str:
+    """Run code in a process that cannot import this project; returns the last line that it printed."""
+    home.mkdir(exist_ok=True)
+    hidden = "import sys; sys.modules.update(modeling=None, dataset_scripts=None)\n"  # if this project is installed
+    command = [sys.executable, "-c", hidden + code, *argv]
+    variables = environment(hub, home, PYTHONPATH="")
+    done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def card_of(run: dict, settings: dict, architecture: str, **config) -> str:
+    config = ARCHITECTURES[architecture].config(**config)
+    output = [{"label": config.id2label[0], "score": 1.0}]
+    example = {"text": "A day.", "src": "widget/0.png", "output": output}
+    return make_card("me/name", run, settings, config, [example])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_card_has_no_placeholder(architecture, trained):
+    run = json.loads((trained / "run.json").read_text())
+    settings = json.loads((trained / "settings.json").read_text())
+    card = card_of(run, settings, architecture)
+    assert not PLACEHOLDER.search(card), PLACEHOLDER.search(card)
+    data = ModelCard(card).data
+    assert data.license == "apache-2.0"
+    assert data.eval_results[0].metric_value == round(run["scores"]["test"]["accuracy"], 4)
+    assert architecture in data.tags
+    for section in ("How to use it", "Labels", "Scores", "Limitations, as measured", "Training"):
+        assert f"## {section}\n" in card
+    low, high = run["scores"]["test"]["accuracy_interval"]
+    row = re.search(r"\| test \| this model \|.*", card)[0]
+    assert f"{low:.1%} to {high:.1%}" in row
+    assert "always the most frequent label | 33.3%" in card
+    assert f"| decided_by = both | {run['scores']['test']['subgroups']['decided_by = both']['posts']} |" in card
+
+
+def test_a_card_of_a_corpus_that_must_not_be_passed_on(trained):
+    run = json.loads((trained / "run.json").read_text())
+    settings = json.loads((trained / "settings.json").read_text()) | {
+        "dataset": "multi_zol",
+        "dataset_config": "review",
+    }
+    run["missing_posts"] = {"train": ["1", "2"]}
+    del run["scores"]["test"]
+    card = card_of(run, settings, "mimn")
+    assert ModelCard(card).data.license == "other"
+    assert "Passing on its posts is forbidden: the README of its release forbids" in card
+    assert "train: 2 listed posts were not at hand" in card
+    assert "flattered" in card
+    assert "## Limitations" in card
+
+
+def test_a_dry_run(trained, tmp_path, monkeypatch, capsys):
+    dry = tmp_path / "dry"
+    argv = ["model", str(trained), "--repo_id", "me/model", "--dry_run", str(dry)]
+    monkeypatch.setattr(sys, "argv", ["push_to_hub.py", *argv])
+    push_to_hub.main()
+    assert "holds what would be uploaded to me/model" in capsys.readouterr().out
+    files = {str(path.relative_to(dry)): path.read_bytes() for path in dry.rglob("*") if path.is_file()}
+    assert {"README.md", "model.safetensors", "config.json", "comn.py", "widget/0.png"} <= set(files)
+    assert not [name for name in files if name.endswith((".pt", ".bin", ".pkl")) or "checkpoint" in name]
+    assert not {"run.json", "settings.json"} & set(files)
+    assert not [name for name, content in files.items() if str(trained.parent).encode() in content]
+    (entry, *_) = yaml.safe_load(files[".eval_results/sample_posts.yaml"])
+    assert entry["dataset"] == {"id": "sample_posts", "task_id": "default_accuracy"}
+    for example in ModelCard(files["README.md"].decode()).data.widget:
+        assert example["src"] in files
+        assert sum(entry["score"] for entry in example["output"]) == pytest.approx(1, abs=1e-3)
+    with pytest.raises(SystemExit):
+        push_to_hub.main()
+    assert "the folder is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
+    picture, dry = tmp_path / "picture.png", tmp_path / "dry"
+    tiny.picture(0).save(picture)
+    with Hub() as hub:
+        argv = ["model", str(trained), "--repo_id", "tester/model"]
+        push(hub, tmp_path / "home", *argv, "--dry_run", str(dry))
+        assert not hub.requests
+        said = push(hub, tmp_path / "home", *argv, "--private")
+        repository = hub.repositories["model", "tester/model"]
+        assert repository.private
+        assert f"Bearer {SECRET}" in {value for *_, headers in hub.requests for value in headers.values()}
+        got, predicted = json.loads(elsewhere(hub, tmp_path / "other", LOADER, str(picture)))
+    uploaded = {name: content for name, content in repository.files.items() if name != ".gitattributes"}
+    assert uploaded == {str(path.relative_to(dry)): path.read_bytes() for path in dry.rglob("*") if path.is_file()}
+    assert SECRET not in said
+    assert not [name for name, content in uploaded.items() if SECRET.encode() in content]
+    model = AutoModelForSequenceClassification.from_pretrained(trained)
+    processor = AutoProcessor.from_pretrained(trained)
+    batch = processor(text=["A good day.", None, "so plain"], images=[None, str(picture), str(picture)])
+    logits = model(**batch).logits
+    torch.testing.assert_close(torch.tensor(got), logits, rtol=0, atol=1e-5)
+    for post, scores in zip(predicted, logits.softmax(-1).tolist(), strict=True):
+        assert [entry["score"] for entry in post] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
+        assert post[0]["label"] == model.config.id2label[scores.index(max(scores))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("model", "is no finished run of train.py: it lacks run.json"), ("corpus", "is no finished export")],
+)
+def test_what_cannot_be_pushed(kind, message, tmp_path, monkeypatch):
+    argv = [kind, str(tmp_path / "missing"), "--repo_id", "me/x", "--dry_run", str(tmp_path / "dry")]
+    monkeypatch.setattr(sys, "argv", ["push_to_hub.py", *argv])
+    with pytest.raises(SystemExit) as stop:
+        push_to_hub.main()
+    assert message in str(stop.value)
+
+
+def test_a_repo_id_has_two_parts(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["push_to_hub.py", "model", "x", "--repo_id", "name"])
+    with pytest.raises(SystemExit) as stop:
+        push_to_hub.main()
+    assert stop.value.code == 2
+    assert "it has the form user/name" in capsys.readouterr().err
+
+
+def exported(standins, tmp_path, name: str, write: str):
+    folder = getattr(standins, write)(tmp_path / name)
+    corpus = load_dataset(name, data_dir=str(folder))
+    export(corpus, name, "official", tmp_path / "parquet")
+    return tmp_path / "parquet"
+
+
+def test_a_corpus_that_must_not_be_passed_on(standins, tmp_path):
+    folder = exported(standins, tmp_path, "multi_zol", "write_multi_zol")
+    with pytest.raises(ValueError, match="multi_zol must not be uploaded: the README of its release forbids"):
+        stage_corpus(folder, tmp_path / "staged", private=True)
+    assert not (tmp_path / "staged").exists()
+
+
+def test_a_corpus_of_unclear_rights_is_private(standins, tmp_path):
+    folder = exported(standins, tmp_path, "twitter2015", "write_twitter")
+    with pytest.raises(ValueError, match="twitter2015 is uploaded with --private alone"):
+        stage_corpus(folder, tmp_path / "staged", private=False)
+    stage_corpus(folder, tmp_path / "staged", private=True)
+    names = {path.name for path in (tmp_path / "staged").rglob("*")}
+    assert "README.md" in names
+    assert any(name.endswith(".parquet") for name in names)
+
+
+@pytest.mark.slow
+def test_a_pushed_corpus_loads_by_its_id(tmp_path):
+    corpus = load_dataset("sample_posts")
+    corpus = type(corpus)({split: posts.select(range(6)) for split, posts in corpus.items()})
+    export(corpus, "sample_posts", "default", tmp_path / "parquet")
+    code = "from datasets import load_dataset as load; d = load('tester/posts')['test']; print(d[0]['id'], d.num_rows)"
+    with Hub() as hub:
+        push(hub, tmp_path / "home", "corpus", str(tmp_path / "parquet"), "--repo_id", "tester/posts")
+        assert elsewhere(hub, tmp_path / "other", code).split() == [corpus["test"][0]["id"], "6"]
+
+
+def test_a_space_has_all_that_its_page_needs(tmp_path):
+    stage_space("me/model", tmp_path, "me/demo")
+    about = yaml.safe_load((tmp_path / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert about["models"] == ["me/model"]
+    assert (about["sdk"], about["sdk_version"]) == ("gradio", version("gradio"))
+    assert (tmp_path / about["app_file"]).is_file()
+    needed = (tmp_path / "requirements.txt").read_text().split()
+    assert any(line.startswith("captum") for line in needed)
+    assert not list(tmp_path.rglob("__pycache__"))
+    # Run there, with nothing else of this project on the path, it finds its modules and then misses only the model.
+    command = [sys.executable, "-P", "demo/app.py", "--model", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "app.py: error: --model nowhere: " in done.stderr
+
+
+def test_a_space_of_a_folder(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="runs is not of the form user/name"):
+        stage_space("runs", tmp_path / "space", "me/demo")
+    (tmp_path / "runs" / "comn").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="runs/comn is a folder here: push it as a model"):
+        stage_space("runs/comn", tmp_path / "space", "me/demo")
+    assert not (tmp_path / "space").exists()
+
+
+@pytest.mark.slow
+def test_a_space_of_no_model(tmp_path):
+    with Hub() as hub:
+        command = [sys.executable, str(ROOT / "push_to_hub.py"), "space", "me/nowhere", "--repo_id", "tester/demo"]
+        env = environment(hub, tmp_path / "home", HF_TOKEN=SECRET)
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "me/nowhere" in done.stderr
+        assert not hub.repositories
+
+
+def test_a_command_without_secrets_and_folders():
+    command = (
+        f"train.py --data_dir /home/me/MVSA --hub_token {SECRET} --hub_token={SECRET} --output_dir=/tmp/x --seed 1"
+    )
+    assert (
+        public_command(command) == "train.py --data_dir MVSA --hub_token ... --hub_token=... --output_dir=x --seed 1"
+    )
+
+
+def test_an_unfinished_run(trained, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="no finished run"):
+        stage_model(tmp_path, tmp_path, "me/x")

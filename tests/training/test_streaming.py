@@ -1,0 +1,276 @@
+"""Corpora that are streamed: each post once a pass and once an evaluation, exact resuming, clear refusals."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+import tiny
+from datasets import Dataset, Image, List, load_dataset
+from PIL import Image as Pictures
+from tiny import ROOT
+from torch.utils.data import DataLoader
+
+from mmsent.dataset_scripts.common_corpus import features
+from mmsent.modeling.common_images import BadImageError
+from mmsent.training import streaming
+from mmsent.training.arguments import RunArguments
+from mmsent.training.feature_cache import PostCollator
+from mmsent.training.run_folder import checkpoints
+from mmsent.training.streaming import StreamedPosts, adapt_arguments, outline
+from mmsent.training.trainer import MultimodalTrainer
+
+POSTS = {"train": 48, "validation": 25, "test": 23}
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def no_sleep(monkeypatch):
+    """datasets rests for five seconds after each pass over several Parquet files."""
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
+
+
+@pytest.fixture(scope="session")
+def parquet(tmp_path_factory) -> Path:
+    """A few posts with their pictures, as Parquet files: of training three."""
+    folder = tmp_path_factory.mktemp("streamed")
+    (folder / "data").mkdir()
+    for split, posts in load_dataset("sample_posts").items():
+        few = posts.shuffle(seed=0).select(range(POSTS[split]))
+        shards = 3 if split == "train" else 1
+        for index in range(shards):
+            few.shard(shards, index).to_parquet(folder / "data" / f"{split}-{index:05d}-of-{shards:05d}.parquet")
+    return folder
+
+
+@pytest.fixture
+def arguments(parquet, backbones) -> list[str]:
+    """Without --streaming; a pass over 48 posts is six steps."""
+    return [
+        *("--dataset", str(parquet), "--image_encoder", backbones["vit"], "--max_steps", "10"),
+        *("--model_kwargs", "text_hidden_size=16", "dropout=0.3", "--per_device_train_batch_size", "8"),
+        *("--num_train_epochs", "5", "--load_best_model_at_end", "false"),
+    ]
+
+
+STREAM = ["--streaming", "true"]
+
+
+def make_stream(count: int = 24, shards: int = 1, images=lambda row: []):
+    rows = [
+        {"id": str(row), "text": "", "images": images(row), "aspect": None}
+        | {"label": row % 3, "text_label": None, "image_label": None}
+        for row in range(count)
+    ]
+    stream = Dataset.from_list(rows, features=features()).to_iterable_dataset(num_shards=shards)
+    return stream.cast_column("images", List(Image(decode=False)))
+
+
+def ids(posts, rows) -> list[str]:
+    return [posts[row]["id"] for row in rows]
+
+
+# ------------------------------------------------------------------------------------------------------ posts by row
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 4])
+@pytest.mark.parametrize("files", [1, 4])
+def test_each_post_is_read_once_a_pass(shares, files):
+    stream = make_stream(shards=files).shuffle(seed=0, buffer_size=8)
+    posts = StreamedPosts(stream, "error", length=48, shares=shares, batch_size=2)
+    passes = [ids(posts, rows) for rows in (range(24), range(24, 48))]
+    for read in passes:
+        assert sorted(map(int, read)) == list(range(24))
+    assert passes[0] != passes[1]
+    # Whoever reads every so many-th batch reads only its own files, or its own posts.
+    own = [row for row in range(48) if row // 2 % shares == 1 % shares]
+    alone = StreamedPosts(stream, "error", length=48, shares=shares, batch_size=2)
+    both = passes[0] + passes[1]
+    assert ids(alone, own) == [both[row] for row in own]
+    assert len(alone._open) == 1
+
+
+def test_it_goes_on_from_any_row(monkeypatch):
+    stream = make_stream(shards=2).shuffle(seed=0, buffer_size=8)
+    straight = ids(StreamedPosts(stream, "error", 60, 2, 3), range(60))
+    monkeypatch.setattr(streaming, "decode_errors", None)  # what is skipped is not decoded
+    assert ids(StreamedPosts(stream, "error", 60, 2, 3), range(37, 60)) == straight[37:]
+    posts = StreamedPosts(stream, "error", 60, 2, 3)
+    assert ids(posts, range(20)) + ids(posts, range(10)) == straight[:20] + straight[:10]
+
+
+def test_workers_read_the_same_batches():
+    stream = make_stream(shards=4).shuffle(seed=0, buffer_size=8)
+    loaders = [
+        DataLoader(StreamedPosts(stream, "error", 48, 2, 4), 4, collate_fn=PostIds(), num_workers=workers)
+        for workers in (0, 2)
+    ]
+    assert list(loaders[0]) == list(loaders[1])
+
+
+class PostIds:
+    def __call__(self, posts):
+        return [post["id"] for post in posts]
+
+
+def test_a_share_without_posts():
+    with pytest.raises(ValueError, match="share 3 of 3 of the stream is empty: use fewer processes"):
+        StreamedPosts(make_stream(2), "error", 6, shares=3)[2]
+
+
+@pytest.fixture
+def spoiled(tmp_path):
+    """A stream of four posts, of which the second has a good picture and one that is cut off."""
+    good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
+    Pictures.new("RGB", (30, 20)).save(good)
+    Pictures.effect_noise((64, 64), 90).save(bad)
+    bad.write_bytes(bad.read_bytes()[:900])
+    return make_stream(4, images=lambda row: [str(good), str(bad)] if row == 1 else [str(good)])
+
+
+@pytest.mark.parametrize(("policy", "counts"), [("error", [1, 2, 1, 1]), ("skip", [1, 1, 1]), ("missing", [1] * 4)])
+def test_bad_images(spoiled, policy, counts, caplog):
+    known = outline(spoiled, policy)
+    posts = StreamedPosts(spoiled, policy, len(known))
+    read = [posts[row] for row in range(len(posts))]
+    assert [post["id"] for post in read] == list(known["id"])
+    assert [len(post["images"]) for post in read] == [len(images) for images in known["images"]] == counts
+    assert ("post 1: " in caplog.text and "bad.jpg" in caplog.text) == (policy != "error")
+
+
+def test_a_bad_image_stops_whoever_decodes_it(spoiled, backbones):
+    processor, _ = tiny.build("comn", "own", backbones)
+    with pytest.raises(BadImageError, match=r"bad\.jpg"):
+        PostCollator(processor)([StreamedPosts(spoiled, "error", 4)[1]])
+
+
+# ---------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_a_run_like_any_other(run, arguments, tmp_path, capsys):
+    """Untrained, the scores are those of the corpus that is not streamed; evaluations come five times."""
+    fixed = [*arguments, "--learning_rate", "0", "--model_kwargs", "standardize=false"]
+    whole = run(tmp_path / "whole", *fixed)
+    capsys.readouterr()
+    made = run(tmp_path / "streamed", *fixed, *STREAM, "--class_weights", "balanced", "--image_augmentation", "flip")
+    assert made["scores"] == whole["scores"]
+    assert made["majority"] == whole["majority"]
+    assert whole.keys() == made.keys()
+    for split in ("validation", "test"):
+        one, other = (
+            [json.loads(line) for line in (tmp_path / name / f"predictions_{split}.jsonl").read_text().splitlines()]
+            for name in ("whole", "streamed")
+        )
+        assert one == other
+    assert [entry["step"] for entry in made["log"] if "eval_accuracy" in entry] == [2, 4, 6, 8, 10]
+    assert len(made["class_weights"]) == 3
+    assert made["posts"] == {"validation": 25, "test": 23}
+    assert made["corpus_sha256"] is None
+    assert "streamed, so it has no checksum" in made["notes"][-1]
+    assert "the majority class are those of 48 training posts" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_it_learns_and_goes_on_exactly(run, arguments, tmp_path, monkeypatch, workers):
+    """Killed in the first pass over the posts and in the second."""
+    argv = [*arguments, *STREAM, "--dataloader_num_workers", workers, "--gradient_accumulation_steps", "2"]
+    argv += ["--per_device_train_batch_size", "4", "--image_augmentation", "crop", "--learning_rate", "3e-3"]
+    straight = run(tmp_path / "straight", *argv)
+    step = MultimodalTrainer.training_step
+    for end in (5, 9):
+
+        def kill(self, *args, end=end):
+            if self.state.global_step == end:
+                raise Killed
+            return step(self, *args)
+
+        monkeypatch.setattr(MultimodalTrainer, "training_step", kill)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", *argv)
+        assert checkpoints(tmp_path / "killed")[-1].name == f"checkpoint-{end - 1}"
+    monkeypatch.setattr(MultimodalTrainer, "training_step", step)
+    if workers == "0":
+        with pytest.raises(SystemExit, match="stream_shares was 1, is now 3"):
+            run(tmp_path / "killed", *argv, "--dataloader_num_workers", "3")
+    resumed = run(tmp_path / "killed", *argv)
+    assert resumed["weights_sha256"] == straight["weights_sha256"]
+    assert resumed["scores"] == straight["scores"]
+
+
+@pytest.mark.slow
+def test_a_builder_streams_too(run, tmp_path):
+    small = ["--max_steps", "1", "--model_kwargs", "text_hidden_size=8"]
+    made = run(tmp_path / "run", *STREAM, *small, "--per_device_train_batch_size", "8")
+    assert made["posts"] == {"validation": 270, "test": 270}
+    assert "decided_by = both" in made["scores"]["test"]["subgroups"]
+
+
+@pytest.mark.slow
+def test_two_processes(arguments, tmp_path):
+    """Six steps of eight posts are one pass: no post twice; and evaluation counts each of 25 and 23 posts once."""
+    code = "import os, sys, features, train; sys.argv[0] = 'train.py'\n"
+    code += "collate = features.PostCollator.__call__\n"
+    code += "def note(self, posts):\n"
+    code += f"    with open({str(tmp_path)!r} + '/ids' + os.environ['RANK'], 'a') as lines:\n"
+    code += "        lines.writelines(post['id'] + '\\n' for post in posts)\n"
+    code += "    return collate(self, posts)\n"
+    code += "features.PostCollator.__call__ = note\ntrain.main()\n"
+    (tmp_path / "start.py").write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29713"]
+    command += [str(tmp_path / "start.py"), *arguments, *STREAM, "--per_device_train_batch_size", "4"]
+    command += ["--max_steps", "6", "--per_device_eval_batch_size", "4", "--output_dir", str(tmp_path / "run")]
+    command += ["--report_to", "none", "--disable_tqdm", "true", "--use_cpu", "True"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    train = {post["id"] for post in load_dataset("sample_posts", split="train")}
+    read = [line for rank in "01" for line in (tmp_path / f"ids{rank}").read_text().split() if line in train]
+    assert len(read) == 48
+    assert set(Counter(read).values()) == {1}
+    report = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert report["processes"] == 2
+    last = [entry["eval_accuracy"] for entry in report["log"] if "eval_accuracy" in entry][-1]
+    assert last == report["scores"]["validation"]["accuracy"]
+    for split in ("validation", "test"):
+        lines = (tmp_path / "run" / f"predictions_{split}.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["id"] for line in lines}) == len(lines) == POSTS[split]
+        right = sum(json.loads(line)["prediction"] == json.loads(line)["label"] for line in lines)
+        assert right / len(lines) == pytest.approx(report["scores"][split]["accuracy"])
+
+
+def test_the_whole_training_is_one_epoch():
+    """In the order of the stream, and with as many evaluations and checkpoints as there were to be epochs."""
+    args = RunArguments(
+        output_dir="run", max_steps=100, num_train_epochs=12, save_strategy="no", load_best_model_at_end=False
+    )
+    adapt_arguments(args)
+    assert args.train_sampling_strategy == "sequential"
+    assert (args.eval_strategy, args.eval_steps, args.logging_steps) == ("steps", 8, 8)
+    assert args.save_strategy == "no"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "streaming needs --max_steps"),
+        (["--max_steps", "5", "--cache_features", "--model_kwargs", "freeze_text=true"], "combined with cache_feat"),
+        (["--max_steps", "5", "--train_sampling_strategy", "group_by_length"], "with train_sampling_strategy"),
+        (["--max_steps", "5", "--min_confidence", "0.6"], "combined with min_confidence"),
+    ],
+)
+def test_refused_before_anything_is_read(run, tmp_path, monkeypatch, argv, message):
+    monkeypatch.setattr("train.load_dataset", None)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", *STREAM, *argv)
+
+
+def test_nothing_is_kept(run, arguments, tmp_path, monkeypatch):
+    """No split is built in the cache of datasets."""
+    monkeypatch.setattr("datasets.builder.DatasetBuilder.download_and_prepare", None)
+    run(tmp_path / "run", *arguments, *STREAM, "--max_steps", "1")
