@@ -95,6 +95,11 @@ def check_text_steps(steps: Sequence[str]) -> None:
             raise ValueError(f"Text step {step!r} is unknown: choose from {', '.join(TEXT_STEPS)}, or add yours.")
 
 
+def replace_lone_surrogates(text: str) -> str:
+    """Replace each half of a surrogate pair, which no encoding can write, by the replacement character."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def prepare_text(text: str | None, steps: Sequence[str] = ()) -> str:
     """Apply steps to a text, in their order; None is the empty text.
 
@@ -106,7 +111,7 @@ def prepare_text(text: str | None, steps: Sequence[str] = ()) -> str:
         ImportError: a step whose package is not installed.
     """
     check_text_steps(steps)
-    text = (text or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = replace_lone_surrogates(text or "")
     for step in steps:
         text = TEXT_STEPS[step](text)
     return " ".join(text.split()) if steps else text
