@@ -1,14 +1,25 @@
 """What the corpora share: columns, split files, the base of the builders, missing posts."""
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from datasets import BuilderConfig, ClassLabel, Features, GeneratorBasedBuilder, Image, List, SplitGenerator, Value
+from datasets import (
+    BuilderConfig,
+    ClassLabel,
+    Dataset,
+    Features,
+    GeneratorBasedBuilder,
+    Image,
+    List,
+    SplitGenerator,
+    Value,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +44,26 @@ def undecoded(posts):
     if isinstance(posts, dict):
         return type(posts)({split: undecoded(rows) for split, rows in posts.items()})
     return posts.cast_column("images", List(Image(decode=False)))
+
+
+def rows_hash(posts: Dataset | Mapping[str, Dataset], columns: Sequence[str] | None = None) -> str:
+    """Return the SHA-256 of the rows of a dataset, or of all its splits: two corpora with the same hash are the same.
+
+    Images count by their path and, where the dataset holds them, by their bytes. Unlike the fingerprint of a dataset,
+    the hash is the same in every process.
+
+    Args:
+        columns: The columns to read; all columns by default.
+    """
+    digest = hashlib.sha256()
+    splits = posts if isinstance(posts, Mapping) else {"": posts}
+    for split, rows in sorted(splits.items()):
+        digest.update(f"{split}\n".encode())
+        rows = rows if columns is None else rows.select_columns(list(columns))
+        for batch in rows.with_format("arrow").iter(1000):
+            for row in batch.to_pylist():
+                digest.update(json.dumps(row, sort_keys=True, default=bytes.hex).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def with_clean(*configs: BuilderConfig) -> list[BuilderConfig]:
