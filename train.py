@@ -35,12 +35,12 @@ from mmsent.dataset_scripts.common_files import content_hash
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.evaluation.scores import majority_score, print_report, score, subgroup_scores, write_predictions
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.gated_fusion import confident_rows
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments, parse_arguments, parse_kwargs
 from mmsent.training.augmentation import AugmentedPosts
 from mmsent.training.console import OneBar, Progress, count_parameters, print_summary, write_figures
 from mmsent.training.feature_cache import NEEDS_FROZEN, PostCollator, encode_features
 from mmsent.training.lora import ADAPTER, add_adapter, save_adapter
+from mmsent.training.posts import confident_rows
 from mmsent.training.run_folder import (
     begin,
     checkpoints,

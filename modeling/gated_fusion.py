@@ -235,18 +235,6 @@ def label_vectors(source: torch.Tensor | str | Path, names: list[str], size: int
     return torch.stack([table[tokenizer(name)["input_ids"]].mean(0) for name in names])
 
 
-def confident_rows(logits: torch.Tensor, labels: torch.Tensor, threshold: float = 0.6) -> list[int]:
-    """The posts whose label has a probability above the threshold: those that the paper's image classifiers are
-    trained on once more.
-
-    Args:
-        logits: (N, C). labels: (N,).
-    """
-    probabilities = torch.as_tensor(logits).float().softmax(-1)
-    own = probabilities.gather(1, torch.as_tensor(labels).unsqueeze(1)).squeeze(1)  # (N,)
-    return (own > threshold).nonzero().flatten().tolist()
-
-
 class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
     config_class = GatedFusionConfig
     base_model_prefix = "gated_fusion"

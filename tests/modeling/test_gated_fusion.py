@@ -16,7 +16,6 @@ from mmsent.modeling.gated_fusion import (
     GatedFusionConfig,
     GatedFusionForSequenceClassification,
     GatedFusionModel,
-    confident_rows,
     embedding_loss,
     last_states,
 )
@@ -479,17 +478,6 @@ def test_bad_settings():
         build(head="label_embedding").add_label("neutral", torch.zeros(E))
     with pytest.raises(ValueError, match=r"shape \(1, 7\), not \(3, 7\)"):
         build(head="label_embedding").set_label_embeddings(torch.zeros(1, E))
-
-
-def test_confident_rows():
-    def logit(probability):  # of class 0 of two
-        return [math.log(probability / (1 - probability)), 0.0]
-
-    logits = torch.tensor([logit(0.61), logit(0.59), logit(0.9), logit(0.1), logit(0.5)])
-    labels = torch.tensor([0, 0, 1, 1, 0])
-    assert confident_rows(logits, labels) == [0, 3]
-    assert confident_rows(logits.numpy(), labels.numpy(), threshold=0.55) == [0, 1, 3]
-    assert confident_rows(logits, labels, threshold=0.95) == []
 
 
 # ----------------------------------------------------------------------------------------------------------- the sizes

@@ -1,11 +1,14 @@
 """Training that begins from a trained model: another head, other classes, only the posts that it is sure of."""
 
 import json
+import math
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoProcessor
+
+from mmsent.training.posts import confident_rows
 
 SMALL = ["--architecture", "gated_fusion", "--model_kwargs", "text_hidden=8"]
 
@@ -69,3 +72,14 @@ def test_the_wrong_architecture(run, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps({"model_type": "gated_fusion"}))
     with pytest.raises(ValueError, match="is of --architecture gated_fusion, not comn"):
         run(tmp_path / "other", "--init_from", str(tmp_path / "run"))
+
+
+def test_confident_rows_are_those_whose_label_exceeds_the_threshold():
+    def logit(probability):  # of class 0 of two
+        return [math.log(probability / (1 - probability)), 0.0]
+
+    logits = torch.tensor([logit(0.61), logit(0.59), logit(0.9), logit(0.1), logit(0.5)])
+    labels = [0, 0, 1, 1, 0]
+    assert confident_rows(logits, labels, 0.6) == [0, 3]
+    assert confident_rows(logits.numpy(), labels, 0.55) == [0, 1, 3]
+    assert confident_rows(logits, labels, 0.95) == []
