@@ -29,7 +29,7 @@ CORPORA = {
     "twitter2017": "mmsent.dataset_scripts.twitter.twitter",
     "vso": "mmsent.dataset_scripts.vso.vso",
 }
-SHARED = ("common_anp.py", "common_corpus.py", "common_files.py", "common_leaks.py")
+SHARED = ("common_anp.py", "common_corpus.py", "common_files.py", "common_leaks.py", "common_tables.py")
 
 
 def source_hash(module: str) -> str:

@@ -18,10 +18,9 @@ from .common_files import (
     list_files,
     picture_paths,
     read_json,
-    read_rows_at,
-    read_table,
     release_folder,
 )
+from .common_tables import read_rows_at, read_table
 
 TABLE, IMAGES, FOLDER = "posts.csv", "images", "posts"
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")

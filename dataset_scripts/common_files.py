@@ -1,6 +1,5 @@
 """Reading what the authors of a corpus ship: folders, texts of unknown encoding, tables, names of pictures."""
 
-import csv
 import hashlib
 import json
 import os
@@ -9,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 UNPACK = "unpack the archive and give"
 
@@ -86,72 +85,6 @@ def check_file_name(name: str, where: str) -> str:
     if not name or name in (".", "..") or any(sign in name for sign in "/\\\0:"):
         raise ValueError(f"{where}: {name!r} is no bare file name, so it might lead out of its folder; correct it")
     return name
-
-
-class Row(NamedTuple):
-    """A row of a table: where it begins, in bytes; its line, from 1; its cells by column."""
-
-    offset: int
-    line: int
-    cells: dict[str, str]
-
-
-def read_table(path: Path, columns: Iterable[str], start: int = 0) -> Iterator[Row]:
-    """The rows of a comma-separated table whose first line names the columns.
-
-    Args:
-        columns: those that the table must have; others may stand beside them.
-
-    Raises:
-        ValueError: a column is missing, a quote is never closed, or a row is too short or too long; names the file
-            and the line.
-    """
-    with path.open("rb") as file:
-        reader = _OffsetReader(file)
-        header = [name.strip() for name in reader.next_row(path) or []]
-        missing = [name for name in columns if name not in header]
-        if missing:
-            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
-        while (cells := reader.next_row(path)) is not None:
-            if cells and len(cells) != len(header):
-                raise ValueError(
-                    f"{path}, line {reader.line}: {len(cells)} columns where the header names {len(header)}; a comma "
-                    'or a line end inside a cell needs "quotes" around the cell'
-                )
-            if cells:
-                yield Row(reader.offset, reader.line, dict(zip(header, cells, strict=True)))
-
-
-def read_rows_at(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, str]]:
-    """The rows of a table that begin at these offsets, which an earlier `read_table` gave: the whole table is never
-    in memory, and processes can share it out."""
-    with path.open("rb") as file:
-        header = [name.strip() for name in _OffsetReader(file).next_row(path)]
-        for offset in offsets:
-            file.seek(offset)
-            yield dict(zip(header, _OffsetReader(file).next_row(path), strict=True))
-
-
-class _OffsetReader:
-    """Reads a table row by row and knows where each row began."""
-
-    def __init__(self, file: BinaryIO):
-        self._position, self._lines = file.tell(), 0
-        self.offset, self.line = self._position, 1
-        self._rows = csv.reader(self._decoded(file), strict=True)
-
-    def _decoded(self, file: BinaryIO) -> Iterator[str]:
-        for raw in iter(file.readline, b""):
-            self._position += len(raw)
-            self._lines += 1
-            yield decode_text(raw)
-
-    def next_row(self, path: Path) -> list[str] | None:
-        self.offset, self.line = self._position, self._lines + 1
-        try:
-            return next(self._rows, None)
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {self.line}: {error}; correct the row") from error
 
 
 def find_pictures(folder: Path, named: Iterable[str]) -> tuple[str | None, list[str]]:

@@ -7,7 +7,8 @@ from datasets import BuilderConfig, DatasetInfo, Value
 from datasets.builder import Key
 
 from ..common_corpus import LABELS, Corpus, features, with_clean
-from ..common_files import find_pictures, picture_paths, read_rows_at, read_table, release_folder
+from ..common_files import find_pictures, picture_paths, release_folder
+from ..common_tables import read_rows_at, read_table
 
 # The folder of each split; copies call the second one by several names.
 FOLDERS = {"train": ("train",), "validation": ("dev", "valid", "validation", "val"), "test": ("test",)}

@@ -57,7 +57,7 @@ def test_a_split_is_absent(release, load):
     [
         ("t,c,happy,e,d,i", "test.csv, line 8: sentiment 'happy' is none of negative, neutral, positive"),
         ("t,c,positive", "test.csv, line 8: 3 columns where the header names 6"),
-        ("a, b,c,positive,e,d,i", "test.csv, line 8: 7 columns where the header names 6; a comma"),
+        ("a, b,c,positive,e,d,i", "test.csv, line 8: 7 columns where the header names 6; put"),
     ],
 )
 def test_bad_row(release, load, row, message):

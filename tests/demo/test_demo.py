@@ -193,7 +193,7 @@ def test_a_table(page, demo, tmp_path):
     assert lines[0] == "row,text,prediction,error,score_negative,score_neutral,score_positive"
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
     assert re.fullmatch(r"1,the coffee was good,(negative|neutral|positive),(,[\d.e-]+){3}", lines[1])
-    assert "3 fields where the header has 2" in lines[3]
+    assert "3 columns where the header names 2" in lines[3]
     assert re.match(r'4,,,"?.*picture 9.png', lines[4])
     assert "/tmp" not in lines[4]  # nor any other folder of the server
     assert "/etc/passwd is absolute" in lines[5]

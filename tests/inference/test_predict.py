@@ -16,7 +16,9 @@ import tiny
 from tiny import ROOT
 from transformers import pipeline
 
-from mmsent.inference import post_files, predict
+from mmsent.dataset_scripts import common_tables
+from mmsent.inference import predict
+from mmsent.inference.post_files import open_posts
 from mmsent.modeling.common_pipeline import TASK
 
 
@@ -135,8 +137,8 @@ def test_chosen_columns(run, tmp_path):
 def test_a_missing_column_is_named_with_those_there_are(run, tmp_path, capsys):
     source = write_csv(tmp_path / "posts.csv", [["nr", "tweet"], ["1", "good"]])
     error = wrong_use(run, capsys, source, "--text_column", "message")
-    assert "no column message: it has nr, tweet" in error
-    assert "it has nr, tweet: choose with --text_column" in wrong_use(run, capsys, source)
+    assert "no column message; its columns are nr, tweet" in error
+    assert "its columns are nr, tweet. Choose one with --text_column" in wrong_use(run, capsys, source)
     assert list(tmp_path.glob("out*")) == []
 
 
@@ -211,12 +213,12 @@ def test_bad_rows_go_to_a_side_file(run, tmp_path):
     assert list(reasons) == [2, 3, 4, 6, 8, 9, 10, 11]
     for row, part in {
         2: "page.jpg: cannot identify",
-        3: "line 4: 2 fields where the header has 3",
+        3: "line 4: 2 columns where the header names 3",
         4: "line 5: ",
         6: "line 7: not UTF-8",
         8: "none.png: [Errno 2]",
-        9: "no JSON list",
-        10: "line 13: 4 fields",
+        9: "not a JSON list",
+        10: "line 13: 4 columns",
         11: "is a URL: download",
     }.items():
         assert part in reasons[row]
@@ -231,7 +233,7 @@ def test_bad_lines_of_json(run, tmp_path):
     code, lines, bad = run(source)
     assert (code, rows_of(lines), rows_of(bad)) == (1, [1, 8], [2, 3, 4, 5, 6, 7])
     assert lines[0]["id"] == "\ufffd"
-    assert "no text or images in this row, which has tekst" in bad[2]["error"]
+    assert "no text or images in this row; it has tekst" in bad[2]["error"]
 
 
 def test_pictures_stay_in_their_folder(run, tmp_path):
@@ -269,11 +271,10 @@ def test_a_megabyte_of_text(run, tmp_path):
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(post_files, "MAX_FIELD", 1000)
+    monkeypatch.setattr(common_tables, "MAX_CELL", 1000)
     source = tmp_path / "posts.csv"
     source.write_text('text\n"open\n' + "good\n" * 5000)
-    posts = post_files.open_posts(source, dict.fromkeys(post_files.USUAL), None, False)
-    rows = list(posts)
+    rows = list(open_posts(source))
     assert [number for number, row in rows if isinstance(row, ValueError)] == [1]
     assert len(rows) == 5001
 

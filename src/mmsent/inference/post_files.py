@@ -1,29 +1,27 @@
-"""Posts in files, one by one: CSV, TSV, JSONL, Parquet, or a folder of texts and pictures.
+"""Read posts one by one from a CSV, TSV, JSONL or Parquet file, or from a folder of texts and images.
 
-Every row has a number, from 1 on, which stays the same however often the file is read. A row that cannot be read is a
-`ValueError` in place of its values, and the rows after it are read all the same.
+Rows are numbered from 1, and a row keeps its number however often the file is read. A row that cannot be read is a
+`ValueError` instead of its values; the rows after it are read as usual.
 """
 
-import csv
 import hashlib
 import json
-import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow.parquet as pq
 
+from mmsent.dataset_scripts.common_tables import read_all_rows, read_header
+from mmsent.modeling.common_text import replace_lone_surrogates
+
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*DELIMITERS, ".jsonl", ".parquet")
-PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-# What a column is called unless one is chosen.
-USUAL = {"text": ("text",), "images": ("images", "image"), "aspect": ("aspect",), "id": ("id",)}
-MAX_FIELD = 10_000_000  # characters of a CSV field; a quote that is never closed swallows no more than that
-NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what Python makes of such bytes
-PARQUET_ROWS = 64  # read at a time: they may hold pictures
+IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
+# field of a post -> the column names that are tried if the user does not choose a column
+DEFAULT_COLUMNS = {"text": ("text",), "images": ("images", "image"), "aspect": ("aspect",), "id": ("id",)}
+PARQUET_ROWS = 64  # Rows that are read at once. They may contain images, so a batch is small.
 
 RawRow = dict[str, Any] | ValueError
 
@@ -33,10 +31,10 @@ class PostFile:
     """A file or folder of posts.
 
     Args:
-        path: a table, told by its ending, or a folder of `<id>.txt` and pictures `<id>.jpg`, `<id>.png` ...
-        columns: part of a post ("text", "images", "aspect", "id") -> its column; None where it has none.
-        image_dir: the folder that picture paths are relative to.
-        allow_absolute_paths: paths may be absolute, or lead out of `image_dir`.
+        path: A table, whose suffix tells its format, or a folder of `<id>.txt` and images `<id>.jpg`, `<id>.png` ...
+        columns: Maps each field of a post ("text", "images", "aspect", "id") to its column, or to None.
+        image_dir: Folder that image paths are relative to.
+        allow_absolute_paths: Whether image paths may be absolute or lead out of `image_dir`.
     """
 
     path: Path
@@ -44,125 +42,131 @@ class PostFile:
     image_dir: Path
     allow_absolute_paths: bool = False
 
-    def __len__(self) -> int:
-        """How many rows; only of a folder and of Parquet, see `__iter__` for the others."""
+    def count(self) -> int | None:
+        """Return the number of rows, or None if it is not known before a CSV or JSONL file is read."""
         if self.path.is_dir():
-            return len(_listing(self.path))
+            return len(_list_posts(self.path))
         if self.path.suffix.lower() == ".parquet":
             return pq.ParquetFile(self.path).metadata.num_rows
-        raise TypeError(f"{self.path}: nobody knows before it is read")
+        return None
 
     def __iter__(self) -> Iterator[tuple[int, RawRow]]:
-        """Numbers and rows; a row is its columns or what is wrong with it."""
+        """Yield the number of each row, and its values by column or the error in it."""
+        suffix = self.path.suffix.lower()
         if self.path.is_dir():
             rows = _folder_rows(self.path)
-        elif self.path.suffix.lower() == ".jsonl":
+        elif suffix == ".jsonl":
             rows = _json_rows(self.path)
-        elif self.path.suffix.lower() == ".parquet":
+        elif suffix == ".parquet":
             rows = _parquet_rows(self.path, list(filter(None, self.columns.values())))
         else:
-            rows = _csv_rows(self.path)
+            rows = read_all_rows(self.path, DELIMITERS[suffix])
         return enumerate(rows, 1)
 
     def state(self) -> str | list[int]:
-        """What changes when the rows do: size and time of a file, a hash of a folder's names."""
+        """Return a value that changes when the rows change: size and time of a file, a hash of a folder's names."""
         if self.path.is_dir():
-            names = [name for names in _listing(self.path).values() for name in names]
+            names = [name for names in _list_posts(self.path).values() for name in names]
             return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         stat = self.path.stat()
         return [stat.st_size, stat.st_mtime_ns]
 
     def id_of(self, row: RawRow) -> str | None:
+        """Return the id in a row, or None if it has none."""
         value = None if isinstance(row, ValueError) else row.get(self.columns["id"])
-        return None if value is None else mended(str(value))
+        return None if value is None else replace_lone_surrogates(str(value))
 
     def post(self, row: RawRow) -> dict:
-        """The post of a row, as the pipeline takes it.
+        """Return the post in a row in the form that the pipeline takes.
 
         Raises:
-            ValueError: the row could not be read, has no part of a post, or names a picture that may not be read.
+            ValueError: If the row could not be read, has neither text nor images, or names an image outside of
+                `image_dir`.
         """
         if isinstance(row, ValueError):
             raise row
-        text, images, aspect = (self.columns[part] for part in ("text", "images", "aspect"))
+        text, images, aspect = (self.columns[field] for field in ("text", "images", "aspect"))
         if text not in row and images not in row:
-            wanted = " or ".join(filter(None, (text, images)))
-            raise ValueError(f"no {wanted} in this row, which has {', '.join(row) or 'nothing'}")
-        pictures = [self._picture(entry) for entry in _entries(row.get(images))]
-        return {"text": row.get(text), "images": pictures, "aspect": row.get(aspect) or None}
+            expected = " or ".join(filter(None, (text, images)))
+            raise ValueError(f"no {expected} in this row; it has {', '.join(row) or 'nothing'}")
+        entries = [self._image(entry) for entry in _image_entries(row.get(images))]
+        return {"text": row.get(text), "images": entries, "aspect": row.get(aspect) or None}
 
-    def _picture(self, entry: Any) -> dict | Path:
-        if isinstance(entry, dict):  # as `datasets.Image` is written to Parquet
+    def _image(self, entry: Any) -> dict | Path:
+        if isinstance(entry, dict):  # the form in which `datasets.Image` is written to Parquet
             if entry.get("bytes") is not None:
                 return {"bytes": entry["bytes"], "path": entry.get("path")}
             entry = entry.get("path")
         if not isinstance(entry, str):
-            raise ValueError(f"{entry!r} is no path of a picture")
+            raise ValueError(f"{entry!r} is not a path of an image")
         if entry.lower().startswith(("http://", "https://")):
-            raise ValueError(f"{entry} is a URL: download the pictures and name the files")
+            raise ValueError(f"{entry} is a URL: download the image and write its file name instead")
         path = self.image_dir / entry
         if not self.allow_absolute_paths:
             try:
-                inside = path.resolve().is_relative_to(self.image_dir.resolve())
-            except (OSError, RuntimeError) as error:  # links that lead to each other
+                is_inside = path.resolve().is_relative_to(self.image_dir.resolve())
+            except (OSError, RuntimeError) as error:  # symbolic links that point to each other
                 raise ValueError(f"{entry}: {error}") from error
-            if Path(entry).is_absolute() or not inside:
-                raise ValueError(f"{entry} is absolute or outside {self.image_dir}: --allow_absolute_paths reads it")
+            if Path(entry).is_absolute() or not is_inside:
+                raise ValueError(
+                    f"{entry} is absolute or outside {self.image_dir}; --allow_absolute_paths permits such paths"
+                )
         return path
 
 
-def open_posts(path: Path, chosen: dict[str, str | None], image_dir: Path | None, allow_absolute: bool) -> PostFile:
-    """Find the columns of a file.
+def open_posts(
+    path: Path,
+    chosen_columns: dict[str, str | None] | None = None,
+    image_dir: Path | None = None,
+    allow_absolute_paths: bool = False,
+) -> PostFile:
+    """Open a file or folder of posts and find its columns.
 
     Args:
-        chosen: part of a post -> the column that the user named, or None for the usual one.
-        image_dir: of the pictures; the folder of `path` unless given.
+        chosen_columns: Maps fields of a post ("text", "images", "aspect", "id") to the columns that the user chose.
+            Fields that are missing or None take the column with the default name.
+        image_dir: Folder that image paths are relative to, by default the folder of the file.
 
     Raises:
-        ValueError: no such file, of no known kind, unreadable, or without a column; names the columns there are.
+        ValueError: If the file does not exist, has an unknown suffix, cannot be read, or lacks a column. The message
+            lists the columns of the file.
     """
     if not path.is_dir() and path.suffix.lower() not in TABLES:
         raise ValueError(f"{path} is neither a folder nor one of {', '.join(TABLES)}.")
     if not path.exists():
         raise ValueError(f"There is no file {path}.")
-    there = _columns(path)
+    available = _available_columns(path)
+    listed = ", ".join(available) or "none"
     columns = {}
-    for part, names in USUAL.items():
-        if chosen[part] is not None and chosen[part] not in there:
-            raise ValueError(f"{path} has no column {chosen[part]}: it has {', '.join(there) or 'none'}.")
-        columns[part] = chosen[part] or next((name for name in names if name in there), None)
+    for field, defaults in DEFAULT_COLUMNS.items():
+        chosen = (chosen_columns or {}).get(field)
+        if chosen is not None and chosen not in available:
+            raise ValueError(f"{path} has no column {chosen}; its columns are {listed}.")
+        columns[field] = chosen or next((name for name in defaults if name in available), None)
     if columns["text"] is None and columns["images"] is None:
         raise ValueError(
-            f"{path} has no column text, images or image; it has {', '.join(there) or 'none'}: choose with "
-            "--text_column or --image_column."
+            f"{path} has no column text, images or image; its columns are {listed}. Choose one with --text_column or "
+            "--image_column."
         )
-    return PostFile(path, columns, image_dir or (path if path.is_dir() else path.parent), allow_absolute)
+    return PostFile(path, columns, image_dir or (path if path.is_dir() else path.parent), allow_absolute_paths)
 
 
-def mended(text: str) -> str:
-    """A text that can be written: half a surrogate pair becomes the replacement sign."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _columns(path: Path) -> list[str]:
+def _available_columns(path: Path) -> list[str]:
     if path.is_dir():
-        if not _listing(path):
-            raise ValueError(f"{path} has no posts: <id>.txt, or pictures ({', '.join(PICTURES)}).")
+        if not _list_posts(path):
+            raise ValueError(f"{path} has no posts: neither <id>.txt nor images ({', '.join(IMAGES)}).")
         return ["id", "text", "images"]
-    if path.suffix.lower() == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         return pq.read_schema(path).names
-    if path.suffix.lower() == ".jsonl":
-        # Of all rows, as each may leave out what it does not have.
+    if suffix == ".jsonl":
+        # All rows are read, because a row may leave out a key.
         return list({key: None for row in _json_rows(path) if not isinstance(row, ValueError) for key in row})
-    with _open_text(path) as file:
-        header = next(_csv_records(file, DELIMITERS[path.suffix.lower()]), [])
-    if isinstance(header, ValueError):
-        raise ValueError(f"{path}: {header}")
-    return header
+    return read_header(path, DELIMITERS[suffix])
 
 
-def _entries(cell: Any) -> list:
-    """The pictures of a cell: a list, a JSON list, or names with `;` between them."""
+def _image_entries(cell: Any) -> list:
+    """Return the images in a cell, which is a list, a JSON list, or names separated by `;`."""
     if isinstance(cell, list):
         return cell
     if not isinstance(cell, str):
@@ -171,72 +175,8 @@ def _entries(cell: Any) -> list:
         try:
             return json.loads(cell)
         except ValueError as error:
-            raise ValueError(f"the pictures {cell[:80]!r} are no JSON list: {error}") from error
+            raise ValueError(f"the images {cell[:80]!r} are not a JSON list: {error}") from error
     return [name.strip() for name in cell.split(";") if name.strip()]
-
-
-# --------------------------------------------------------------------------------------------------------------- CSV
-
-
-def _open_text(path: Path) -> TextIO:
-    # Bytes that are no UTF-8 become lone surrogates, and their row, not the file, is bad.
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-
-
-def _csv_rows(path: Path) -> Iterator[RawRow]:
-    with _open_text(path) as file:
-        records = _csv_records(file, DELIMITERS[path.suffix.lower()])
-        header = next(records)
-        for record in records:
-            yield record if isinstance(record, ValueError) else dict(zip(header, record, strict=True))
-
-
-def _csv_records(file: TextIO, delimiter: str) -> Iterator[list[str] | ValueError]:
-    """Records, each of as many fields as the first. Where a line begins none, that line alone is an error: whatever
-    its open quote had swallowed is read again."""
-    again: deque[str] = deque()
-    taken: list[str] = []
-    line, fields = 1, None
-
-    def lines() -> Iterator[str]:
-        while text := again.popleft() if again else file.readline():
-            taken.append(text)
-            yield text
-
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-    while True:
-        taken.clear()
-        limit = csv.field_size_limit(MAX_FIELD)
-        try:
-            record = next(reader, None)
-            problem = None if record is None else _problem(record, fields)
-        except csv.Error as error:
-            problem = str(error)
-        finally:
-            csv.field_size_limit(limit)
-        if problem is not None:
-            again.extendleft(reversed(taken[1:]))
-            reader = csv.reader(lines(), delimiter=delimiter, strict=True)
-            yield ValueError(f"line {line}: {problem}")
-            line += 1
-            continue
-        if record is None:
-            return
-        line += len(taken)
-        if record:  # not an empty line
-            fields = fields or len(record)
-            yield record
-
-
-def _problem(record: list[str], fields: int | None) -> str | None:
-    if record and fields is not None and len(record) != fields:
-        return f"{len(record)} fields where the header has {fields}"
-    if any(NOT_UTF8.search(field) for field in record):
-        return "not UTF-8"
-    return None
-
-
-# ------------------------------------------------------------------------------------------- JSONL, Parquet, a folder
 
 
 def _json_rows(path: Path) -> Iterator[RawRow]:
@@ -247,9 +187,10 @@ def _json_rows(path: Path) -> Iterator[RawRow]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield ValueError(f"line {number} is no JSON: {error}")
+                yield ValueError(f"line {number} is not JSON: {error}")
                 continue
-            yield row if isinstance(row, dict) else ValueError(f"line {number} is a {type(row).__name__}, no object")
+            is_object = isinstance(row, dict)
+            yield row if is_object else ValueError(f"line {number} is a {type(row).__name__}, not a JSON object")
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[RawRow]:
@@ -257,21 +198,21 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[RawRow]:
         yield from batch.to_pylist()
 
 
-def _listing(folder: Path) -> dict[str, list[str]]:
-    """Id -> its files, in order."""
-    found: dict[str, list[str]] = {}
+def _list_posts(folder: Path) -> dict[str, list[str]]:
+    """Return the file names of each post in a folder by its id, in alphabetical order."""
+    posts: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".txt", *PICTURES):
-            found.setdefault(path.stem, []).append(path.name)
-    return found
+        if path.suffix.lower() in (".txt", *IMAGES):
+            posts.setdefault(path.stem, []).append(path.name)
+    return posts
 
 
 def _folder_rows(folder: Path) -> Iterator[RawRow]:
-    for stem, names in _listing(folder).items():
+    for post_id, names in _list_posts(folder).items():
         texts = [name for name in names if name.lower().endswith(".txt")]
         try:
             text = (folder / texts[0]).read_text(encoding="utf-8-sig") if texts else None
         except (OSError, ValueError) as error:
             yield ValueError(f"{texts[0]}: {error}")
             continue
-        yield {"id": stem, "text": text, "images": [name for name in names if name not in texts]}
+        yield {"id": post_id, "text": text, "images": [name for name in names if name not in texts]}

@@ -33,8 +33,9 @@ from transformers import pipeline
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
+from mmsent.modeling.common_text import replace_lone_surrogates
 
-from .post_files import PostFile, RawRow, mended, open_posts
+from .post_files import PostFile, RawRow, open_posts
 
 MAX_REASON = 1000  # characters of what is said of a bad row, which may quote it
 PARQUET_ROWS = 10_000  # of a row group that is written
@@ -152,11 +153,7 @@ def predict(
     accelerator: Accelerator,
 ) -> None:
     """Write a line for each row of this process that is not done yet, in order; batches are dealt out in turns."""
-    try:
-        total = len(posts)
-    except TypeError:  # of a CSV or JSONL file
-        total = None
-    bar = tqdm(total=total, unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
+    bar = tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
     for index, numbered in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
         rows = dict(numbered)
         if index % accelerator.num_processes == accelerator.process_index:
@@ -193,7 +190,7 @@ def records(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, R
     for number, row in rows.items():
         record = {"row": number, "id": posts.id_of(row)}
         if number in errors:
-            yield record | {"error": mended(errors[number][:MAX_REASON])}
+            yield record | {"error": replace_lone_surrogates(errors[number][:MAX_REASON])}
             continue
         scores = {entry["label"]: round(entry["score"], 6) for entry in found[number]}
         in_order = {name: scores[name] for name in pipe.model.config.id2label.values()}

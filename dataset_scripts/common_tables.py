@@ -1,0 +1,158 @@
+"""Read tables as CSV and TSV files, and recover after a broken row."""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from .common_files import decode_text
+
+# The maximum length of a cell in characters. It limits how much an unclosed quote swallows before it is an error.
+MAX_CELL = 10_000_000
+UNDECODED = re.compile("[\udc80-\udcff]")  # Python decodes invalid bytes to these with errors="surrogateescape".
+
+
+class Record(NamedTuple):
+    """A record of a table.
+
+    Args:
+        offset: Position of its first byte in the file.
+        line: Number of its first line, counted from 1.
+        cells: Its cells, or an error that names the line if the record cannot be read.
+    """
+
+    offset: int
+    line: int
+    cells: list[str] | ValueError
+
+
+class Row(NamedTuple):
+    """A row of a table that can be read: as `Record`, but `cells` maps column names to cells."""
+
+    offset: int
+    line: int
+    cells: dict[str, str]
+
+
+def read_table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows of a comma-separated table whose first line names the columns.
+
+    Args:
+        columns: Columns that the table must have. It may have others.
+
+    Raises:
+        ValueError: If a column is missing, a quote is never closed, or a row has too few or too many cells. The
+            message names the file and the line.
+    """
+    with path.open("rb") as file:
+        records = read_records(file)
+        header = _header(path, records)
+        missing = [name for name in columns if name not in header]
+        if missing:
+            raise ValueError(f"{path}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}")
+        for offset, line, cells in records:
+            if isinstance(cells, ValueError):
+                raise ValueError(f"{path}, {cells}; correct the row") from cells
+            yield Row(offset, line, dict(zip(header, cells, strict=True)))
+
+
+def read_rows_at(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table that begin at these offsets, which come from an earlier `read_table`.
+
+    The table is never in memory as a whole, and several processes can each read a part of it.
+    """
+    with path.open("rb") as file:
+        header = _header(path, read_records(file))
+        for offset in offsets:
+            file.seek(offset)
+            yield dict(zip(header, next(read_records(file)).cells, strict=True))
+
+
+def read_header(path: Path, delimiter: str) -> list[str]:
+    """Return the column names of a UTF-8 table, without reading more than its first record.
+
+    Raises:
+        ValueError: If the first record cannot be read.
+    """
+    with path.open("rb") as file:
+        return _header(path, read_records(file, delimiter, decode_utf8))
+
+
+def read_all_rows(path: Path, delimiter: str) -> Iterator[dict[str, str] | ValueError]:
+    """Yield every row of a UTF-8 table: its cells by column, or an error that names the line. Reading continues."""
+    with path.open("rb") as file:
+        records = read_records(file, delimiter, decode_utf8)
+        header = _header(path, records)
+        for _, _, cells in records:
+            yield cells if isinstance(cells, ValueError) else dict(zip(header, cells, strict=True))
+
+
+def decode_utf8(raw: bytes) -> str:
+    """Decode UTF-8; `read_records` reports a record with invalid bytes as an error."""
+    return raw.decode("utf-8-sig", "surrogateescape")
+
+
+def read_records(
+    file: BinaryIO, delimiter: str = ",", decode: Callable[[bytes], str] = decode_text
+) -> Iterator[Record]:
+    """Yield the records of a table from the current position of `file`. Empty lines are skipped.
+
+    Each record must have as many cells as the first one. If a line does not begin a valid record, only this line is
+    an error: the lines that an open quote swallowed are read again.
+    """
+    offset, line, width = file.tell(), 1, None
+    unread: deque[bytes] = deque()
+    taken: list[bytes] = []
+
+    def lines() -> Iterator[str]:
+        while True:
+            if not unread:
+                unread.extend(file.readline().splitlines(keepends=True))
+            if not unread:
+                return
+            taken.append(unread.popleft())
+            yield decode(taken[-1])
+
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+    while True:
+        taken.clear()
+        limit = csv.field_size_limit(MAX_CELL)
+        try:
+            cells = next(reader, None)
+            problem = _problem(cells, width) if cells else None
+        except csv.Error as error:
+            problem = str(error)
+        finally:
+            csv.field_size_limit(limit)
+        if problem:
+            unread.extendleft(reversed(taken[1:]))
+            del taken[1:]
+            reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+            yield Record(offset, line, ValueError(f"line {line}: {problem}"))
+        elif cells is None:
+            return
+        elif cells:
+            width = width or len(cells)
+            yield Record(offset, line, cells)
+        offset += sum(map(len, taken))
+        line += len(taken)
+
+
+def _header(path: Path, records: Iterator[Record]) -> list[str]:
+    cells = next(records, Record(0, 1, [])).cells
+    if isinstance(cells, ValueError):
+        raise ValueError(f"{path}, {cells}")
+    return [name.strip() for name in cells]
+
+
+def _problem(cells: list[str], width: int | None) -> str | None:
+    if width is not None and len(cells) != width:
+        return (
+            f"{len(cells)} columns where the header names {width}; put cells that hold a delimiter or a line "
+            "end in quotes"
+        )
+    if any(UNDECODED.search(cell) for cell in cells):
+        return "not UTF-8"
+    return None
