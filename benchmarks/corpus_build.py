@@ -1,21 +1,21 @@
-"""How the time and memory of building a corpus grow with its posts, and how long an already built one takes to open.
+"""Measure how time and memory of building a corpus grow with its posts, and how long a built corpus takes to open.
 
     python benchmarks/corpus_build.py [--output benchmarks/corpus_build.json]
 
-Every figure is a ratio: 50,000 generated posts against 5,000, each build in a process of its own with an empty cache.
-Memory is the peak of the resident set above that of the same process after its imports.
+Every figure is a ratio: 50,000 generated posts against 5,000. Each build runs in a process of its own with an empty
+cache. Memory is the peak of the resident set, beside that of the same process after its imports.
 """
 
-import argparse
 import csv
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from common_report import parser_of, write_report
 
 SIZES = (5_000, 50_000)
 REPEATS = 3
@@ -24,7 +24,7 @@ WORDS = "屏幕 很 好 ， 电池 一般 拍照 清楚 价格 便宜 手感 不
 CHILD = """
 import json, os, resource, sys, time
 name, folder, cache, num_proc = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]) or None
-import mmsent  # noqa: F401, makes the corpus known
+import mmsent
 from datasets import load_dataset, disable_progress_bars
 disable_progress_bars()
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -37,20 +37,21 @@ print(json.dumps({"seconds": seconds, "peak_mib": peak(), "imports_mib": before,
 
 
 def write_multi_zol(folder: Path, posts: int) -> None:
-    """Text lines of about 100 words, up to four picture names, as in the release; pictures are tiny."""
+    """Write lines of about 100 words with up to four image names, as in the release. The images are empty files."""
     (folder / "img").mkdir(parents=True)
     shares = {"Train": 0.8, "Dev": 0.1, "Test": 0.1}
-    for part, share in shares.items():
-        with (folder / f"zol_{part}_jieba.txt").open("w", encoding="utf-8") as file:
+    for split, share in shares.items():
+        with (folder / f"zol_{split}_jieba.txt").open("w", encoding="utf-8") as file:
             for post in range(int(posts * share)):
-                text = " ".join([part, str(post), *(WORDS[(post * i) % len(WORDS)] for i in range(1, 98))])
-                names = [f"{part}_{post}_{slot}.jpg" for slot in range(post % 5)]
+                text = " ".join([split, str(post), *(WORDS[(post * i) % len(WORDS)] for i in range(1, 98))])
+                names = [f"{split}_{post}_{slot}.jpg" for slot in range(post % 5)]
                 file.write(f"{text}\n{names}\n电池续航\n{[10.0, 8.0, 6.0][post % 3]}\n")
                 for name in names[:1]:
                     (folder / "img" / name).touch()
 
 
 def write_vso(folder: Path, posts: int) -> None:
+    """Write a table of posts with 60 words each, a list of two ANPs, and empty image files."""
     (folder / "images").mkdir(parents=True)
     (folder / "3244ANPs.txt").write_text(
         "1. big [sentiment: 1.00] [#images: 9]\n"
@@ -70,55 +71,48 @@ WRITERS = {"multi_zol": write_multi_zol, "vso": write_vso}
 
 
 def measure(name: str, folder: Path, cache: Path, num_proc: int = 0) -> dict:
-    root = str(Path(__file__).parents[1])
+    """Load a corpus in a new process and return its time, its memory and the number of posts."""
     command = [sys.executable, "-c", CHILD, name, str(folder), str(cache), str(num_proc)]
-    environment = os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
+def measure_size(name: str, folder: Path, posts: int) -> dict:
+    """Return the medians over all repeats for a corpus of one size."""
+    WRITERS[name](folder, posts)
+    builds = [measure(name, folder, folder / f"cache{run}") for run in range(REPEATS)]
+    opened = [measure(name, folder, folder / "cache0") for _ in range(REPEATS)]
+    two = [measure(name, folder, folder / f"two{run}", num_proc=2) for run in range(REPEATS)]
+    assert {run["posts"] for run in builds + opened + two} == {builds[0]["posts"]}
+
+    def median(runs: list[dict], key: str) -> float:
+        return round(statistics.median(run[key] for run in runs), 3)
+
+    return {
+        "posts": builds[0]["posts"],
+        "build_seconds": median(builds, "seconds"),
+        "build_seconds_two_processes": median(two, "seconds"),
+        "open_seconds": median(opened, "seconds"),
+        "peak_mib": median(builds, "peak_mib"),
+        "imports_mib": median(builds, "imports_mib"),
+    }
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="write the figures here as JSON too")
-    args = parser.parse_args()
+    args = parser_of(__file__, __doc__).parse_args()
     figures = {}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, write in WRITERS.items():
-            rows = {}
-            for size in SIZES:
-                folder = Path(temporary, f"{name}-{size}")
-                write(folder, size)
-                builds = [measure(name, folder, folder / f"cache{run}") for run in range(REPEATS)]
-                opened = [measure(name, folder, folder / "cache0") for _ in range(REPEATS)]
-                two = [measure(name, folder, folder / f"two{run}", num_proc=2) for run in range(REPEATS)]
-                assert {run["posts"] for run in builds + opened + two} == {builds[0]["posts"]}
-                rows[size] = {
-                    "posts": builds[0]["posts"],
-                    "build_seconds": statistics.median(run["seconds"] for run in builds),
-                    "build_seconds_two_processes": statistics.median(run["seconds"] for run in two),
-                    "open_seconds": statistics.median(run["seconds"] for run in opened),
-                    "peak_mib": statistics.median(run["peak_mib"] for run in builds),
-                    "imports_mib": statistics.median(run["imports_mib"] for run in builds),
-                }
-            small, large = (rows[size] for size in SIZES)
-            figures[name] = {
-                **{str(size): {key: round(value, 3) for key, value in row.items()} for size, row in rows.items()},
+        for name in WRITERS:
+            rows = {str(size): measure_size(name, Path(temporary, f"{name}-{size}"), size) for size in SIZES}
+            small, large = rows.values()
+            figures[name] = rows | {
                 "ratio_of_time": round(large["build_seconds"] / small["build_seconds"], 2),
                 "ratio_of_peak_memory": round(large["peak_mib"] / small["peak_mib"], 3),
                 "ratio_of_one_process_to_two": round(large["build_seconds"] / large["build_seconds_two_processes"], 2),
                 "ratio_of_open_to_build": round(large["open_seconds"] / large["build_seconds"], 4),
             }
-            print(f"{name}: {json.dumps(figures[name], indent=2)}")
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        result = {
-            "command": "python benchmarks/corpus_build.py --output " + args.output.as_posix(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "repeats": REPEATS,
-            "figures": figures,
-        }
-        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_report(args, figures, repeats=REPEATS)
 
 
 if __name__ == "__main__":

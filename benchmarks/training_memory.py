@@ -1,26 +1,26 @@
-"""How the peak memory of train.py grows with the posts of its corpus.
+"""Measure how the peak memory of train.py grows with the posts of its corpus.
 
     python benchmarks/training_memory.py [--output benchmarks/training_memory.json]
 
-Corpora of generated posts with a picture each (the layout of VSO), a process of its own for each run: screening of the
-pictures, the vocabulary of all training texts, 50 steps, and predictions of the whole test split. Memory is the peak
-of the resident set, imports included.
+The corpora are generated posts with one image each, in the layout of VSO. Each run has a process of its own, which
+screens the images, counts the words of all training texts, trains 50 steps and predicts the whole test split. Memory
+is the peak of the resident set, imports included.
 """
 
-import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from common_report import parser_of, write_report
 from corpus_build import write_vso
 from PIL import Image
 
+ROOT = Path(__file__).parents[1]
 SIZES = (5_000, 50_000)
 REPEATS = 3
 CHILD = """
@@ -36,7 +36,7 @@ ARGUMENTS += ["--processor_kwargs", "image_size=32", "--per_device_train_batch_s
 
 
 def write_posts(folder: Path, posts: int) -> None:
-    """`write_vso`, with pictures that can be decoded."""
+    """Write the corpus of `write_vso` with images that can be decoded."""
     write_vso(folder, posts)
     buffer = io.BytesIO()
     Image.effect_noise((48, 32), 60).convert("RGB").save(buffer, format="JPEG")
@@ -45,17 +45,19 @@ def write_posts(folder: Path, posts: int) -> None:
 
 
 def measure(folder: Path, run: Path) -> dict:
-    root = str(Path(__file__).parents[1])
+    """Train in a new process and return the peak memory after imports and at the end, in MiB."""
     command = [sys.executable, "-c", CHILD, *ARGUMENTS, "--data_dir", str(folder), "--output_dir", str(run)]
-    environment = os.environ | {"PYTHONPATH": root, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(folder / "cache"),
+    }
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
-    args = parser.parse_args()
+    args = parser_of(__file__, __doc__).parse_args()
     figures = {}
     with tempfile.TemporaryDirectory() as temporary:
         for size in SIZES:
@@ -66,17 +68,9 @@ def main() -> None:
             figures[str(size)] = {
                 name: round(statistics.median(run[name] for run in runs), 1) for name in ("peak_mib", "imports_mib")
             }
-            print(size, figures[str(size)], flush=True)
     small, large = (figures[str(size)]["peak_mib"] for size in SIZES)
-    result = {
-        "command": "python benchmarks/training_memory.py",
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "repeats": REPEATS,
-        "figures": figures,
-        "ratio_of_peak_memory": round(large / small, 3),
-    }
-    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    figures["ratio_of_peak_memory"] = round(large / small, 3)
+    write_report(args, figures, repeats=REPEATS)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Show a model in the browser."""

@@ -1,0 +1,1 @@
+"""Score predictions, and report on models and corpora."""

@@ -1,0 +1,1 @@
+"""Explain why a post has its scores."""

@@ -1,0 +1,1 @@
+"""Publish models, corpora and demos on the Hugging Face Hub."""

@@ -1,0 +1,1 @@
+"""Predict the sentiment of posts in files."""

@@ -1,0 +1,1 @@
+"""The metric that `evaluate.load` reads from this folder."""
