@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
 from mmsent.modeling.common_layers import GuidedAttention, MaskedLSTM, attend, masked_softmax
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 
 LENGTHS = (80, 160, 320)
 BATCH_SIZES = (8, 32)

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.training.arguments import RunArguments
 from mmsent.training.trainer import MultimodalTrainer
 

@@ -14,20 +14,11 @@ from transformers import initialization as init
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import ModelOutput
 
-from .common_encoders import (
-    OWN_IMAGE_ENCODERS,
-    ImageEncoder,
-    SmallCNNConfig,
-    TextEncoder,
-    WordVectors,
-    WordVectorsConfig,
-    encoder_config,
-    load_backbone,
-    read_word_vectors,
-    to_regions,
-)
+from .common_cnns import OWN_IMAGE_ENCODERS, SmallCNNConfig
+from .common_encoders import ImageEncoder, TextEncoder, encoder_config, load_backbone, to_regions
 from .common_layers import FeatureNorm
 from .common_pipeline import CUSTOM_PIPELINES, TASK
+from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vectors
 
 POLARITY = ("negative", "neutral", "positive")
 

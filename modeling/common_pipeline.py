@@ -14,7 +14,7 @@ TASK = "image-text-sentiment"
 PARTS = ("text", "image", "images")
 # What a saved config.json says, for `pipeline(TASK, model=FOLDER, trust_remote_code=True)` to find this file.
 CUSTOM_PIPELINES = {
-    TASK: {"impl": "pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
+    TASK: {"impl": "common_pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
 }
 
 

@@ -1,56 +1,28 @@
 """One processor for every architecture: tokenizer, image transforms and aspect, several images, missing parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
     BatchFeature,
-    PreTrainedTokenizerFast,
     ProcessorMixin,
     ViTImageProcessor,
 )
 from transformers.utils import logging
 
-from .common_encoders import OWN_IMAGE_ENCODERS
+from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_images import BadImageError, load_image
 from .common_text import check_text_steps, prepare_text
+from .common_word_vectors import build_word_tokenizer
 
 logger = logging.get_logger(__name__)
-
-# A link, a #tag or @mention, a word with inner apostrophes or hyphens, or one sign (an emoji, say).
-_WORD = r"https?://\S+|[#@]?\w+(?:['’\-]\w+)*|[^\w\s]"
-
-
-def build_word_tokenizer(
-    texts: Iterable[str], vocab_size: int = 10_000, text_steps: Sequence[str] | None = None
-) -> PreTrainedTokenizerFast:
-    """A word-level, lower-casing fast tokenizer of the most frequent words; index 0 pads, 1 is the unknown word.
-
-    Args:
-        texts: the texts of the training split, and of no other.
-        vocab_size: words kept, the two special ones included (MultiSentiNet keeps 10,000).
-        text_steps: keys of `TEXT_STEPS`, those that the processor will use.
-
-    Raises:
-        ValueError: a step that is not in `TEXT_STEPS`.
-        ImportError: a step whose package is not installed.
-    """
-    steps = text_steps or []
-    check_text_steps(steps)
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
-    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
-    tokenizer.train_from_iterator((prepare_text(text, steps) for text in texts), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
 
 
 class MultimodalProcessor(ProcessorMixin):

@@ -19,9 +19,9 @@ from torch import nn
 from transformers import initialization as init
 
 from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .common_encoders import read_word_vectors
 from .common_layers import MaskedLSTM, masked_mean
-from .common_processing import MultimodalProcessor, build_word_tokenizer
+from .common_processing import MultimodalProcessor
+from .common_word_vectors import build_word_tokenizer, read_word_vectors
 
 
 @strict

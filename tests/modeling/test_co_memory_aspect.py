@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mmsent.modeling.co_memory_aspect import CoMemoryAspectConfig, CoMemoryAspectForSequenceClassification
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 
 WORDS, SIZE, IMAGE_SIZE, REGIONS = 9, 5, 6, 4
 

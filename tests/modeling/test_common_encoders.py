@@ -14,15 +14,13 @@ from transformers import (
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling import common_encoders as encoders
+from mmsent.modeling.common_cnns import SmallCNN, SmallCNNConfig
 from mmsent.modeling.common_encoders import (
-    SmallCNN,
-    SmallCNNConfig,
     encoder_config,
     load_backbone,
-    read_word_vectors,
     to_regions,
 )
-from mmsent.modeling.common_processing import build_word_tokenizer
+from mmsent.modeling.common_word_vectors import build_word_tokenizer, read_word_vectors
 
 # ------------------------------------------------------------------------------------------------------- word vectors
 
@@ -73,11 +71,11 @@ def test_words_that_the_file_lacks_have_its_spread(write):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["4 50", *GLOVE], "line 1: 50 numbers a word where the model wants 3"),
+        (["4 50", *GLOVE], "line 1: 50 numbers a word but the model expects 3"),
         (["good 1 2 3", "day 1 2"], "line 2: 2 numbers"),
         (["good 1 2 3", "day 1 2 3 4"], "line 2: 4 numbers"),
         (["good 1 2 3", "day 1 two 3"], "line 2: could not convert string to float"),
-        (["other 1 2 3"], "none of the tokenizer's 5 words"),
+        (["other 1 2 3"], "has none of the tokenizer's 5 words"),
         ([], "line 1: 0 numbers"),
     ],
 )

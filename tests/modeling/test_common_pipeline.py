@@ -221,8 +221,13 @@ def test_a_saved_folder_says_which_pipeline_it_has_and_carries_it(built, tmp_pat
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         task = json.loads((folder / "config.json").read_text())["custom_pipelines"][TASK]
-        assert task == {"impl": "pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
-        assert {"pipeline.py", "urls.py", "processing.py"} <= {path.name for path in folder.iterdir()}
+        assert task == {
+            "impl": "common_pipeline.ImageTextSentimentPipeline",
+            "pt": ["AutoModelForSequenceClassification"],
+        }
+        assert {"common_pipeline.py", "common_urls.py", "common_processing.py"} <= {
+            path.name for path in folder.iterdir()
+        }
         model = pipeline(TASK, model=str(folder)).model  # with the package: no trust is asked for
         assert type(model) is ARCHITECTURES["comn"].classifier
 

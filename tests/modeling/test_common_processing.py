@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from transformers import AutoProcessor
 
 from mmsent.modeling.common_images import BadImageError, load_image
-from mmsent.modeling.common_processing import build_word_tokenizer
+from mmsent.modeling.common_word_vectors import build_word_tokenizer
 from mmsent.modeling.comn import CoMNProcessor
 from mmsent.modeling.mimn import MIMNProcessor
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import AutoProcessor
 
 from mmsent.modeling import common_text as text_steps
-from mmsent.modeling.common_processing import build_word_tokenizer
 from mmsent.modeling.common_text import TEXT_STEPS, prepare_text
+from mmsent.modeling.common_word_vectors import build_word_tokenizer
 from mmsent.modeling.comn import CoMNProcessor
 
 STRIPS = ["strip_links", "strip_mentions", "strip_hashtags"]

@@ -8,7 +8,8 @@ import tiny
 import torch
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel
 
 CROSS = ["both", "text2image", "image2text", "none"]

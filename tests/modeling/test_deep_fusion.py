@@ -5,8 +5,9 @@ import pytest
 import tiny
 import torch
 
-from mmsent.modeling.common_encoders import AlexNet, AlexNetConfig, SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import AlexNet, AlexNetConfig, SmallCNNConfig
 from mmsent.modeling.common_processing import MultimodalProcessor
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification, TextCNN
 
 SIZE, IMAGE_SIZE, REGIONS = 5, 3, 4

@@ -10,7 +10,8 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import RawCNN, RawCNNConfig, SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import RawCNN, RawCNNConfig, SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.gated_fusion import (
     Gate,
     GatedFusionConfig,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.mdse import (
     Block,
     MDSEConfig,

@@ -11,7 +11,8 @@ import torch
 import yaml
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import SmallCNNConfig, WordVectorsConfig
+from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, logger
 
 INTERACTIONS = ["both", "text2image", "image2text", "self"]

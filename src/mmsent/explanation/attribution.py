@@ -12,10 +12,11 @@ from PIL import Image
 from torch import nn
 
 from mmsent.modeling.common_base import MultimodalOutput, MultimodalPreTrainedModel
-from mmsent.modeling.common_encoders import TextEncoder, WordVectors
+from mmsent.modeling.common_encoders import TextEncoder
 from mmsent.modeling.common_images import load_image
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
+from mmsent.modeling.common_word_vectors import WordVectors
 
 INTERNAL_BATCH = 16  # points of the path in memory at once
 TOLERANCE = 0.02  # how much of the explained difference may be unaccounted for
