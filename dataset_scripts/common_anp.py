@@ -1,4 +1,4 @@
-"""Flickr photos found by adjective-noun pairs (ANPs), whose sentiment labels the photo: what VSO and MVSO share."""
+"""The base of VSO and MVSO: Flickr photos that adjective-noun pairs (ANPs) found, whose sentiment is the label."""
 
 import math
 import re
@@ -8,42 +8,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import BuilderConfig, DatasetInfo, Value
-from datasets.builder import Key
 
-from .common_corpus import LABELS, Corpus, features, hash_split
+from .common_corpus import Corpus
 from .common_files import (
     check_file_name,
     decode_text,
-    find_pictures,
+    find_images,
+    image_paths,
+    join_names,
     list_files,
-    picture_paths,
     read_json,
     release_folder,
 )
+from .common_schema import LABELS, features
+from .common_splits import hash_split
 from .common_tables import read_rows_at, read_table
 
 TABLE, IMAGES, FOLDER = "posts.csv", "images", "posts"
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")
-# as in 3244ANPs.txt: "1. beautiful [sentiment: 1.00] [#images: 18,487,527]", below it, indented by a tab,
-# "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]"
+# A line of 3244ANPs.txt is "1. beautiful [sentiment: 1.00] [#images: 18,487,527]" or, indented by a tab,
+# "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]".
 VSO_LINE = re.compile(r"(?P<indent>\t|\d+\. )(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(?:age|g)s: [\d,]+\]")
 
 
 @dataclass
 class AnpConfig(BuilderConfig):
-    """Which posts a paper keeps, and how it labels and splits them.
+    """Which posts a paper uses, and how it labels and splits them.
 
     Args:
-        positive: ANP scores from here on are positive; above it, where `strict`.
-        negative: ANP scores down to here are negative; below it, where `strict`.
-        strict: whether the two thresholds themselves are outside.
-        neutral: what lies between is neutral; otherwise such posts are left out.
-        text_of: the fields that make the text, joined by a full stop.
-        words_of: the fields whose words are counted.
-        more_words_than: posts need more words than this.
-        fewer_words_than: and fewer than this.
-        shares: of each split.
-        language: of MVSO's twelve ANP lists.
+        positive: ANP scores from this threshold on are positive.
+        negative: ANP scores down to this threshold are negative.
+        strict: Whether the thresholds themselves are excluded.
+        neutral: Whether scores between the thresholds are neutral; otherwise such posts are left out.
+        text_of: Fields that form the text, joined by a full stop.
+        words_of: Fields whose words are counted.
+        more_words_than: Posts need more words than this,
+        fewer_words_than: and fewer words than this.
+        shares: Name and share of each split.
+        language: One of the twelve ANP lists of MVSO.
     """
 
     positive: float = 0.0
@@ -59,10 +61,11 @@ class AnpConfig(BuilderConfig):
 
     @property
     def label_names(self) -> list[str]:
+        """Names of the classes."""
         return LABELS if self.neutral else ["negative", "positive"]
 
     def label(self, score: float) -> str | None:
-        """The label of an ANP's score; None where its posts are left out."""
+        """Return the label of an ANP's score, or None if its posts are left out."""
         if score > self.positive or (score == self.positive and not self.strict):
             return "positive"
         if score < self.negative or (score == self.negative and not self.strict):
@@ -71,15 +74,16 @@ class AnpConfig(BuilderConfig):
 
 
 def anp_name(name: str) -> str:
-    """ANPs are written with a blank or an underscore, in either case."""
+    """Return an ANP in lower case with underscores. Releases write it with blanks or underscores, in either case."""
     return "_".join(name.casefold().split())
 
 
 def read_vso(path: Path) -> dict[str, float]:
-    """{ANP: score} of `3244ANPs.txt`, the second of its two levels.
+    """Return {ANP: score} from `3244ANPs.txt`. The file has two levels: adjectives, and the ANPs of each.
 
     Raises:
-        ValueError: a line that is neither an adjective nor an ANP, or one whose score is no number; names the line.
+        ValueError: If a line is neither an adjective nor an ANP, a score is not a number, or an ANP occurs twice. The
+            message names the line.
     """
     lines = decode_text(path.read_bytes()).splitlines()
     start = next((number for number, line in enumerate(lines) if VSO_LINE.match(line)), len(lines))  # after a preface
@@ -90,10 +94,10 @@ def read_vso(path: Path) -> dict[str, float]:
         entry = VSO_LINE.fullmatch(line.rstrip())
         where = f"{path}, line {number}"
         if entry is None:
-            form = (
-                "'1. adjective [sentiment: 1.00] [#images: 9]', or below it, after a tab, the same for adjective_noun"
+            raise ValueError(
+                f"{where}: {line!r} does not have the form '1. adjective [sentiment: 1.00] [#images: 9]' or, after a "
+                "tab, the same for adjective_noun; correct it"
             )
-            raise ValueError(f"{where}: {line!r} has not the form {form}; correct it")
         score = _score(entry["score"], where)
         if entry["indent"] == "\t":
             _add(scores, entry["name"], score, where)
@@ -101,10 +105,11 @@ def read_vso(path: Path) -> dict[str, float]:
 
 
 def read_mvso(path: Path) -> dict[str, float]:
-    """{ANP: score} of one of MVSO's lists, such as `english.csv`: ANP, comma, score.
+    """Return {ANP: score} from a list of MVSO, such as `english.csv`. Each line is an ANP, a comma and its score.
 
     Raises:
-        ValueError: a line of another form, a score that is no number, an ANP twice; names the line.
+        ValueError: If a line has another form, a score is not a number, or an ANP occurs twice. The message names the
+            line.
     """
     scores: dict[str, float] = {}
     for number, line in enumerate(decode_text(path.read_bytes()).splitlines(), start=1):
@@ -113,7 +118,7 @@ def read_mvso(path: Path) -> dict[str, float]:
         name, comma, score = line.rpartition(",")
         where = f"{path}, line {number}"
         if not comma or not name.strip():
-            raise ValueError(f"{where}: a line is 'adjective_noun,score', found {line!r}")
+            raise ValueError(f"{where}: a line is 'adjective_noun,score', not {line!r}; correct it")
         _add(scores, name, _score(score, where), where)
     return _not_empty(scores, path)
 
@@ -124,41 +129,43 @@ def _score(word: str, where: str) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise ValueError(f"{where}: the score {word.strip()!r} is no number; correct it")
+        raise ValueError(f"{where}: the score {word.strip()!r} is not a number; correct it")
     return score
 
 
 def _add(scores: dict[str, float], name: str, score: float, where: str) -> None:
     name = anp_name(name)
     if name in scores:
-        raise ValueError(f"{where}: {name} has a score already, further up; remove one of the two")
+        raise ValueError(f"{where}: an earlier line has a score of {name} too; remove one of them")
     scores[name] = score
 
 
 def _not_empty(scores: dict[str, float], path: Path) -> dict[str, float]:
     if not scores:
-        raise ValueError(f"{path} holds no adjective-noun pairs; is it the right file?")
+        raise ValueError(f"{path} holds no adjective-noun pairs; check that it is the right file")
     return scores
 
 
-def photo(post_id: str) -> str:
-    """The photo of a post: an id may say before it, and a slash, in which ANP it was found."""
+def photo_id(post_id: str) -> str:
+    """Return the id of a photo: the id of its post, without the ANP and the slash that may precede it."""
     return post_id.rpartition("/")[2]
 
 
 class AnpCorpus(Corpus):
-    """Base of VSO and MVSO. A folder holds the ANP list and the posts that one has got from Flickr, either
+    """Base class of VSO and MVSO.
 
-    - `posts.csv` with the columns id, title, description, tags, anp, image, and the pictures in `images/`; or
-    - `posts/<anp>/<id>.jpg`, beside each picture `<id>.json` with title, description and tags.
+    A folder holds the ANP list and posts that the user got from Flickr, in one of two forms:
 
-    More columns: `group`, the photo (it may be in several ANPs), `anp` and its score, `anp_score`.
+    - `posts.csv` with the columns id, title, description, tags, anp, image, and the images in `images/`;
+    - `posts/<anp>/<id>.jpg`, and beside each image `<id>.json` with title, description and tags.
 
-    A subclass says with `anp_list` the name of the ANP list in the release, and which function reads it.
+    It adds the columns `group` (the photo, which can be in several ANPs), `tags`, `anp`, and `anp_score`.
+
+    A subclass defines `anp_list`, which returns the name of the ANP list and the function that reads it.
 
     Raises:
-        ValueError: an id twice, JSON that is none, and what `read_vso` or `read_mvso`, `read_table`, `list_files` and
-            `check_file_name` raise.
+        ValueError: If an id occurs twice or a JSON file is invalid. See also `read_vso`, `read_mvso`, `read_table`,
+            `list_files` and `check_file_name`.
     """
 
     REDISTRIBUTION = ("unclear", "each photo has the licence that its owner gave it on Flickr")
@@ -175,94 +182,89 @@ class AnpCorpus(Corpus):
         list_name, read_scores = self.anp_list()
         folder = release_folder(self.dataset_name, self.config.data_dir, [list_name])
         release_folder(self.dataset_name, self.config.data_dir, [TABLE, FOLDER], complete=False)
-        scores = read_scores(folder / list_name)
-        shares = dict(self.config.shares)
-        splits, posts, named, notes = {split: [] for split in shares}, {}, set(), []
-        unknown, between, pictures = [], 0, None
+        scores, shares = read_scores(folder / list_name), dict(self.config.shares)
+        splits, sources, image_names, notes = {split: [] for split in shares}, {}, set(), []
+        unknown, between, image_folder = [], 0, None
         is_table = (folder / TABLE).exists()
-        for post_id, anp, source, picture in _rows(folder / TABLE) if is_table else _files(folder / FOLDER, notes):
-            if post_id in posts:
-                raise ValueError(f"{folder / TABLE}: id {post_id} is there twice; give each post an id of its own")
+        for post_id, anp, source, image in _table_posts(folder / TABLE) if is_table else _folder_posts(folder, notes):
+            if post_id in sources:
+                raise ValueError(f"{folder / TABLE}: id {post_id} occurs twice; give each post an id of its own")
             if anp not in scores:
                 unknown.append(anp)
             elif (label := self.config.label(scores[anp])) is None:
                 between += 1
             else:
-                # Copies of a photo under several ANPs stay together: only the photo's own id counts.
-                splits[hash_split(photo(post_id), shares)].append(post_id)
-                posts[post_id] = (source, anp, scores[anp], label)
-                named.add(picture)
+                # Copies of a photo in several ANPs stay in one split, because only the id of the photo counts.
+                splits[hash_split(photo_id(post_id), shares)].append(post_id)
+                sources[post_id] = (source, anp, scores[anp], label)
+                image_names.add(image)
         if unknown:
-            some = ", ".join(sorted(set(unknown))[:10])
-            notes.append(f"{len(unknown)} posts were left out, their ANPs are not in the list: {some}")
+            names = join_names(sorted(set(unknown)))
+            notes.append(f"{len(unknown)} posts were left out, their ANPs are not in the list: {names}")
         if between:
             notes.append(f"{between} posts were left out, the scores of their ANPs lie between the thresholds")
         if is_table:
-            pictures, absent = find_pictures(folder / IMAGES, named)
+            image_folder, absent = find_images(folder / IMAGES, image_names)
             notes += absent
         counts = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
-        notes.append(f"posts before those with too few or too many words are left out: {counts}")
-        return self.generators(splits, posts, notes, folder=str(folder), is_table=is_table, pictures=pictures)
+        notes.append(f"number of posts before those with too few or too many words are left out: {counts}")
+        return self.generators(
+            splits, sources, notes, folder=str(folder), is_table=is_table, image_folder=image_folder
+        )
 
-    def _generate_examples(self, chunks, folder, is_table, pictures):
-        config = self.config
-        for shard, posts in enumerate(chunks):
-            sources = [source for _, (source, *_) in posts]
-            if is_table:
-                read = read_rows_at(Path(folder, TABLE), sources)
-            else:
-                read = (_read_json(Path(folder, f"{source}.json")) for source in sources)
-            for number, ((post_id, (source, anp, score, label)), cells) in enumerate(zip(posts, read, strict=True)):
-                words = sum(len(cells[field].split()) for field in config.words_of)
-                if not config.more_words_than < words < config.fewer_words_than:
-                    continue
-                images = picture_paths(pictures, [cells["image"].strip()]) if is_table else [f"{folder}/{source}.jpg"]
-                post = {
-                    "id": post_id,
-                    "text": ". ".join(cells[field].strip() for field in config.text_of if cells[field].strip()),
-                    "images": images,
-                    "aspect": None,
-                    "label": label,
-                    "text_label": None,
-                    "image_label": None,
-                    "group": photo(post_id),
-                    "tags": cells["tags"].strip(),
-                    "anp": anp,
-                    "anp_score": score,
-                }
-                yield Key(shard, number), post
+    def read_chunk(self, posts, folder, is_table, image_folder):
+        config, places = self.config, [place for _, (place, *_) in posts]
+        if is_table:
+            contents = read_rows_at(Path(folder, TABLE), places)
+        else:
+            contents = (_read_json_post(Path(folder, f"{place}.json")) for place in places)
+        for (post_id, (place, anp, score, label)), cells in zip(posts, contents, strict=True):
+            words = sum(len(cells[field].split()) for field in config.words_of)
+            if not config.more_words_than < words < config.fewer_words_than:
+                continue
+            images = image_paths(image_folder, [cells["image"].strip()]) if is_table else [f"{folder}/{place}.jpg"]
+            yield {
+                "id": post_id,
+                "text": ". ".join(cells[field].strip() for field in config.text_of if cells[field].strip()),
+                "images": images,
+                "label": label,
+                "group": photo_id(post_id),
+                "tags": cells["tags"].strip(),
+                "anp": anp,
+                "anp_score": score,
+            }
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
-    """(id, ANP, offset, picture) of every row of the table."""
+def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
+    """Yield id, ANP, offset and image name of every row of the table."""
     for offset, line, cells in read_table(path, COLUMNS):
         where = f"{path}, line {line}"
         if not cells["id"].strip():
-            raise ValueError(f"{where}: no id; give each post one")
-        picture = check_file_name(cells["image"].strip(), where)
-        yield cells["id"].strip(), sys.intern(anp_name(cells["anp"])), offset, picture
+            raise ValueError(f"{where}: the id is empty; give the post an id")
+        image = check_file_name(cells["image"].strip(), where)
+        yield cells["id"].strip(), sys.intern(anp_name(cells["anp"])), offset, image
 
 
-def _files(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:
-    """(id, ANP, path without ending, picture) of every post in the folders of the ANPs."""
-    without_text = without_picture = 0
-    for anp in sorted(list_files(folder)):
-        names = list_files(folder / anp)
-        texts, pictures = ({name[: -len(end)] for name in names if name.endswith(end)} for end in (".json", ".jpg"))
-        without_text += len(pictures - texts)
-        without_picture += len(texts - pictures)
+def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield id, ANP, path without suffix and image name of every post in the folders of the ANPs."""
+    without_text = without_image = 0
+    for anp in sorted(list_files(folder / FOLDER)):
+        names = list_files(folder / FOLDER / anp)
+        texts, images = ({name[: -len(end)] for name in names if name.endswith(end)} for end in (".json", ".jpg"))
+        without_text += len(images - texts)
+        without_image += len(texts - images)
         for name in sorted(texts):
-            yield f"{anp}/{name}", anp_name(anp), f"{folder.name}/{anp}/{name}", f"{anp}/{name}.jpg"
+            yield f"{anp}/{name}", anp_name(anp), f"{FOLDER}/{anp}/{name}", f"{anp}/{name}.jpg"
     if without_text:
-        notes.append(f"{without_text} posts were left out, they have a picture and no .json beside it")
-    if without_picture:
-        notes.append(f"{without_picture} posts have no picture beside their .json")
+        notes.append(f"{without_text} posts were left out, they have an image without a .json file")
+    if without_image:
+        notes.append(f"{without_image} posts have a .json file without an image")
 
 
-def _read_json(path: Path) -> dict[str, str]:
+def _read_json_post(path: Path) -> dict[str, str]:
     post = read_json(path)
     if not isinstance(post, dict):
-        raise ValueError(f"{path}: a post is a JSON object with title, description and tags; get it again")
+        raise ValueError(f"{path}: a post is a JSON object with title, description and tags; get the file again")
     cells = {}
     for field in ("title", "description", "tags"):
         value = post.get(field) or ""

@@ -4,9 +4,9 @@ import argparse
 from typing import Any
 
 import yaml
-from datasets import DatasetDict, load_dataset
+from datasets import DatasetDict
 
-from . import CORPORA
+from .common_loading import CORPORA, load_corpus
 
 
 def parse_name_values(words: list[str]) -> dict[str, Any]:
@@ -48,4 +48,4 @@ def load_named_corpus(args: argparse.Namespace) -> DatasetDict:
         OSError: If a folder or file of the corpus does not exist.
     """
     options = parse_name_values(args.options)
-    return load_dataset(args.name, args.config, data_dir=args.data_dir, num_proc=args.num_proc, **options)
+    return load_corpus(args.name, args.config, data_dir=args.data_dir, num_proc=args.num_proc, **options)

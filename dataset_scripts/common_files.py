@@ -1,26 +1,23 @@
-"""Reading what the authors of a corpus ship: folders, texts of unknown encoding, tables, names of pictures."""
+"""Read files as the authors of corpora ship them: folders, texts of unknown encoding, JSON, image file names."""
 
 import hashlib
 import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-UNPACK = "unpack the archive and give"
-
 
 def decode_text(raw: bytes) -> str:
-    """UTF-8 where the bytes are UTF-8, else GB18030, else Latin-1, which fits any bytes; a byte order mark is
-    dropped. Releases mix encodings from file to file and say nowhere which one a file has."""
+    """Decode bytes by `text_encoding`. Releases mix encodings from file to file and do not name them."""
     return raw.decode(text_encoding(raw))
 
 
 def text_encoding(raw: bytes) -> str:
-    """The encoding that `decode_text` reads: "utf-8-sig", "gb18030" or "latin-1"."""
+    """Return the first of "utf-8-sig", "gb18030" and "latin-1" that can decode the bytes; the last fits any bytes."""
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             raw.decode(encoding)
@@ -30,98 +27,112 @@ def text_encoding(raw: bytes) -> str:
     return "latin-1"
 
 
+def join_names(names: Sequence[str]) -> str:
+    """Join the first ten names by commas; "..." stands for the others."""
+    return ", ".join([*names[:10], *["..."] * (len(names) > 10)])
+
+
 def release_folder(name: str, data_dir: str | None, index: Iterable[str], complete: bool = True) -> Path:
-    """The folder of an unpacked release, checked to hold the entries of `index`, or, not `complete`, one of them.
+    """Return the folder of an unpacked release, after a check of its content.
+
+    Args:
+        name: Name of the corpus.
+        index: Files and folders that the release holds.
+        complete: Whether all of them are required, or only one.
 
     Raises:
-        ValueError: no `data_dir` was given.
-        NotADirectoryError: it is a file, such as the archive of the release.
-        FileNotFoundError: there is no such folder, or an entry of `index` is not in it.
+        ValueError: If `data_dir` is None.
+        NotADirectoryError: If `data_dir` is a file, such as the archive of the release.
+        FileNotFoundError: If the folder does not exist or lacks a required entry.
     """
     index = list(index)
-    wanted = f"the folder of the unpacked release, which holds {(' and ' if complete else ' or ').join(index)}"
+    expected = f"the folder of the unpacked release, which holds {(' and ' if complete else ' or ').join(index)}"
     if data_dir is None:
-        raise ValueError(f'{name} is not downloaded: give load_dataset("{name}", data_dir=...) {wanted}')
+        raise ValueError(f"{name} cannot be downloaded: pass data_dir, {expected}")
     folder = Path(data_dir)
     if folder.is_file():
-        raise NotADirectoryError(f"data_dir {folder} is a file; {UNPACK} {wanted}")
+        raise NotADirectoryError(f"data_dir {folder} is a file: unpack the archive and pass {expected}")
     if not folder.is_dir():
-        raise FileNotFoundError(f"data_dir {folder} does not exist; give {wanted}")
+        raise FileNotFoundError(f"data_dir {folder} does not exist: pass {expected}")
     missing = [entry for entry in index if not (folder / entry).exists()]
     if missing and (complete or len(missing) == len(index)):
-        raise FileNotFoundError(f"data_dir {folder} has no {missing[0]}; give {wanted}")
+        raise FileNotFoundError(f"data_dir {folder} has no {missing[0]}: pass {expected}")
     return folder
 
 
 def list_files(folder: Path) -> set[str]:
-    """The names of the files in a folder; one listing, since a stat for every file would take seconds.
+    """Return the names of the files in a folder, with one listing, because a check of each file would take seconds.
 
     Raises:
-        ValueError: a symbolic link leads out of the folder, or two names differ in case alone.
+        ValueError: If a symbolic link leads out of the folder, or two names differ only in case.
     """
-    inside, names = folder.resolve(), set()
+    root, names = folder.resolve(), set()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_symlink() and not Path(entry).resolve().is_relative_to(inside):
-                target = Path(entry).readlink()
+            if entry.is_symlink() and not Path(entry).resolve().is_relative_to(root):
                 raise ValueError(
-                    f"{entry.path} is a symbolic link to {target}, out of its folder: a release has no such links; "
-                    "put the file itself there, or remove the link"
+                    f"{entry.path} is a symbolic link to {Path(entry).readlink()}, out of its folder; replace the "
+                    "link by the file, or remove it"
                 )
             names.add(entry.name)
     if len({name.casefold() for name in names}) < len(names):
         count = Counter(name.casefold() for name in names)
-        twins = sorted(name for name in names if count[name.casefold()] > 1)
-        raise ValueError(f"{folder} has two files of one name, {twins[0]} and {twins[1]}: remove one of the two")
+        first, second, *_ = sorted(name for name in names if count[name.casefold()] > 1)
+        raise ValueError(f"{folder} has two files of one name, {first} and {second}; remove one of them")
     return names
 
 
 def check_file_name(name: str, where: str) -> str:
-    """A name that an index gives a picture, if it is the bare name of a file.
+    """Return an image's name from an index file if it is a bare file name.
+
+    Args:
+        where: File and line of the name, for the error message.
 
     Raises:
-        ValueError: it is a path, which might lead out of the folder of pictures; names `where`.
+        ValueError: If it is a path, which could lead out of the folder of images.
     """
     if not name or name in (".", "..") or any(sign in name for sign in "/\\\0:"):
-        raise ValueError(f"{where}: {name!r} is no bare file name, so it might lead out of its folder; correct it")
+        raise ValueError(f"{where}: {name!r} is not a bare file name and could lead out of its folder; correct it")
     return name
 
 
-def find_pictures(folder: Path, named: Iterable[str]) -> tuple[str | None, list[str]]:
-    """Look for the pictures that an index names: the folder, or None where there is none, and what to note.
+def find_images(folder: Path, names: Iterable[str]) -> tuple[str | None, list[str]]:
+    """Look for the images that an index file names.
 
-    A single picture that is absent keeps its place in the post, so that reading it is an error that names it, until
-    the user says what to do (`screen_images`, `train.py --on_bad_image`). Where the whole folder is absent, as in
-    copies that hold texts alone, posts have no pictures.
+    A single absent image stays in its post, and reading it is an error that names it until the user chooses what
+    happens (`screen_images`, `train.py --on_bad_image`). Without the whole folder, as in copies that hold only texts,
+    posts have no images.
+
+    Returns:
+        The folder, or None if it does not exist; and notes about absent images.
     """
-    named = set(named)
+    names = set(names)
     if not folder.is_dir():
-        return None, [f"no folder {folder}: all posts are without their pictures, {len(named)} in number"]
-    absent = sorted(named - list_files(folder))
-    if not absent:
-        return str(folder), []
-    some = ", ".join(absent[:10]) + ", ..." * (len(absent) > 10)
-    return str(folder), [f"{len(absent)} of {len(named)} pictures are not in {folder}: {some}"]
+        return None, [f"no folder {folder}: all posts are without their images, {len(names)} in number"]
+    absent = sorted(names - list_files(folder))
+    note = f"{len(absent)} of {len(names)} images are not in {folder}: {join_names(absent)}"
+    return str(folder), [note] if absent else []
 
 
-def picture_paths(folder: str | None, names: Iterable[str]) -> list[str]:
+def image_paths(folder: str | None, names: Iterable[str]) -> list[str]:
+    """Return the paths of images in a folder; none if the folder is None."""
     return [f"{folder}/{name}" for name in names] if folder else []
 
 
-def given_file(option: str, path: str) -> Path:
-    """The file or folder that an option names.
+def option_path(option: str, path: str) -> Path:
+    """Return the file or folder that an option of a corpus names.
 
     Raises:
-        FileNotFoundError: it does not exist; names the option.
+        FileNotFoundError: If it does not exist. The message names the option.
     """
-    found = Path(path).expanduser()
-    if not found.exists():
+    expanded = Path(path).expanduser()
+    if not expanded.exists():
         raise FileNotFoundError(f"{option}={path} does not exist")
-    return found
+    return expanded
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -142,19 +153,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: it is no JSON, or an object has a key twice; names the file.
+        ValueError: If it is not JSON, or an object has a key twice. The message names the file.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> dict:
-        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+        twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         if twice:
-            raise ValueError(f"{path}: two entries for {', '.join(sorted(twice)[:10])}; remove one of the two")
+            raise ValueError(f"{path}: two entries for {join_names(twice)}; remove one of them")
         return dict(pairs)
 
     try:
-        return json.loads(decode_text(path.read_bytes()), object_pairs_hook=once)
+        return json.loads(decode_text(path.read_bytes()), object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: no JSON: {error}; get it again") from error
+        raise ValueError(f"{path}: this is not JSON: {error}; get the file again") from error

@@ -1,4 +1,4 @@
-"""Posts that two splits share, in full or nearly: what the audit counts and a clean variant drops from train."""
+"""Find posts that two splits share, exactly or nearly. An audit counts them; a clean variant drops them."""
 
 import hashlib
 import re
@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -16,97 +17,113 @@ from tqdm.contrib.concurrent import thread_map
 from mmsent.modeling.common_images import BadImageError, load_image
 from mmsent.modeling.common_text import prepare_text
 
-from .common_corpus import TARGET
+from .common_schema import TARGET
 
-SHINGLE = 5  # characters
-NEAR_TEXT = 0.8  # Jaccard similarity of the texts' shingles, from which on they are near-duplicates
-NEAR_IMAGE = 4  # bits of 64 in which the perceptual hashes of near-identical pictures may differ, and
-NEAR_COLOUR = 10  # how far, of 255, their 8 × 8 thumbnails may be apart on average
-STAND_IN = 10  # a picture in more posts than this says nothing of a post: "image not found", a shop's banner
+SHINGLE = 5  # Length of a shingle in characters.
+NEAR_TEXT = 0.8  # Texts are near-duplicates if the Jaccard similarity of their shingles is at least this.
+NEAR_IMAGE = 4  # Images are near-duplicates if at most so many of the 64 bits of their perceptual hashes differ,
+NEAR_COLOUR = 10  # and their 8 x 8 thumbnails differ by at most this on average, of 255.
+MAX_REPEATS = 10  # An image in more posts than this says nothing about a post: "image not found", or an advertisement.
 
-# The ways in which two posts of different splits can be one, the surest first.
+# How two posts of different splits can be the same, from the most to the least certain kind of each medium.
 KINDS = {
     "group": "the same tweet, review or photo",
     "exact_text": "the same text, letter for letter",
-    "normalised_text": "the same text but for links, mentions, case, signs",
+    "normalised_text": "the same text except for links, mentions, case and punctuation",
     "near_text": f"nearly the same text (Jaccard >= {NEAR_TEXT} of {SHINGLE}-letter shingles)",
-    "identical_image": "the same picture file",
-    "near_image": f"nearly the same picture (perceptual hash within {NEAR_IMAGE} of 64 bits, colours alike)",
+    "identical_image": "the same image file",
+    "near_image": f"nearly the same image (perceptual hash within {NEAR_IMAGE} of 64 bits, similar colours)",
 }
+Pairs = set[tuple[int, int]]  # (row of one split, row of the other split)
 
 
 def normalise(text: str) -> str:
-    """A text without what retweeting and reposting change: links, mentions, RT, case, signs, white space."""
+    """Remove what reposting changes in a text: links, mentions, RT, case, punctuation, white space."""
     text = prepare_text(text, ["strip_links", "strip_mentions"])
     text = re.sub(r"\brt\b|[^\w\s]|_", " ", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(text.split())
 
 
 @dataclass
-class Picture:
-    """What is kept of a picture: enough to find it again, identical or nearly so."""
+class ImageHashes:
+    """What identifies an image, exactly or nearly.
+
+    Args:
+        file_hash: SHA-256 of the file.
+        phash: Perceptual hash, 64 bits.
+        thumbnail: Array of shape (8, 8, 3) and type int16; None if the image cannot be decoded.
+        error: Why it cannot be decoded.
+    """
 
     file_hash: bytes
     phash: int = 0
-    thumbnail: np.ndarray | None = None  # (8, 8, 3) int16; None where it could not be decoded
+    thumbnail: np.ndarray | None = None
     error: str = ""
 
 
-def look_at(image: dict | str) -> Picture | None:
-    """Read and decode a picture, once; None where there is no such file."""
+def hash_image(image: dict | str) -> ImageHashes | None:
+    """Read and decode an image once; return None if the file does not exist.
+
+    Args:
+        image: A path, or a `{"bytes", "path"}` dictionary.
+    """
     if isinstance(image, str):
         image = {"path": image, "bytes": None}
-    raw = image["bytes"]
-    if raw is None:
+    content = image["bytes"]
+    if content is None:
         try:
-            with open(image["path"], "rb") as file:  # noqa: PTH123  (a path object for each picture costs more than the hash)
-                raw = file.read()
+            content = Path(image["path"]).read_bytes()
         except FileNotFoundError:
             return None
-    picture = Picture(hashlib.sha256(raw).digest())
+    hashes = ImageHashes(hashlib.sha256(content).digest())
     try:
-        decoded = load_image({"path": image["path"], "bytes": raw})
+        decoded = load_image({"path": image["path"], "bytes": content})
     except BadImageError as error:
-        picture.error = str(error)
-        return picture
-    picture.phash = int(str(imagehash.phash(decoded)), 16)
-    picture.thumbnail = np.asarray(decoded.resize((8, 8), Image.Resampling.BOX), dtype=np.int16)
-    return picture
+        hashes.error = str(error)
+        return hashes
+    hashes.phash = int(str(imagehash.phash(decoded)), 16)
+    hashes.thumbnail = np.asarray(decoded.resize((8, 8), Image.Resampling.BOX), dtype=np.int16)
+    return hashes
 
 
 @dataclass
 class Traces:
-    """Of each post of a split, in order: its id, group, text, and pictures."""
+    """What identifies the posts of a split: one entry per post in each list, in the order of the split."""
 
     ids: list[str] = field(default_factory=list)
     groups: list[str | None] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     normalised: list[str] = field(default_factory=list)
-    pictures: list[list[Picture | None]] = field(default_factory=list)
+    images: list[list[ImageHashes | None]] = field(default_factory=list)
 
     @classmethod
     def of(cls, posts: Iterable[dict], total: int, name: str) -> "Traces":
-        """Read every text and picture of `posts`, rows of a corpus whose pictures are paths or `{"bytes", "path"}`."""
+        """Read every text and image of a split.
+
+        Args:
+            posts: Rows of a corpus, with images as paths or `{"bytes", "path"}` dictionaries.
+            total: Number of posts, for the progress bar.
+            name: Name of the split, for the progress bar.
+        """
 
         def trace(post: dict) -> tuple:
-            pictures = [look_at(image) for image in post["images"]]
-            # Tweets that differ in their target alone are not the same.
+            images = [hash_image(image) for image in post["images"]]
+            # Without the target, two tweets that differ only in it would be the same.
             text = (post["text"] or "").replace(TARGET, post["aspect"] or "")
-            return post["id"], post.get("group"), text, normalise(text), pictures
+            return post["id"], post.get("group"), text, normalise(text), images
 
         rows = thread_map(trace, posts, total=total, desc=f"{name}: reading posts", max_workers=4, leave=False)
         return cls(*(list(column) for column in zip(*rows, strict=True))) if rows else cls()
 
 
 def find_leaks(one: Traces, other: Traces) -> dict[str, list[tuple[int, int]]]:
-    """For each of `KINDS` the pairs (row of `one`, row of `other`) that are one post, or nearly.
+    """Return, for each of `KINDS`, the pairs (row of `one`, row of `other`) that are the same post, or nearly.
 
-    Each kind holds what the surer kind before it, of the same medium, does not: a pair with the same text is not
-    listed again as nearly the same.
+    A kind does not list the pairs that a more certain kind of the same medium lists.
     """
     exact = _equal(_keys(one.texts), _keys(other.texts))
     normalised = _equal(_keys(one.normalised), _keys(other.normalised)) - exact
-    identical, near = _same_pictures(one, other)
+    identical, near = _same_images(one, other)
     leaks = {
         "group": _equal(_keys(one.groups), _keys(other.groups)),
         "exact_text": exact,
@@ -119,7 +136,7 @@ def find_leaks(one: Traces, other: Traces) -> dict[str, list[tuple[int, int]]]:
 
 
 def leaking_rows(train: Traces, others: Iterable[Traces]) -> dict[int, list[str]]:
-    """The rows of the train split that leak into another split, and the kinds of leak: what a clean variant drops."""
+    """Map the rows of the train split that leak into another split, which a clean variant drops, to their kinds."""
     leaking: dict[int, list[str]] = {}
     for other in others:
         for kind, pairs in find_leaks(train, other).items():
@@ -132,8 +149,8 @@ def _keys(values: list) -> list[tuple[int, object]]:
     return [(row, value) for row, value in enumerate(values) if value]
 
 
-def _equal(one: Iterable[tuple[int, object]], other: Iterable[tuple[int, object]]) -> set[tuple[int, int]]:
-    """Pairs of rows with the same key."""
+def _equal(one: Iterable[tuple[int, object]], other: Iterable[tuple[int, object]]) -> Pairs:
+    """Return the pairs of rows with the same key."""
     rows = defaultdict(list)
     for row, key in one:
         rows[key].append(row)
@@ -144,55 +161,57 @@ def _shingles(text: str) -> set[str]:
     return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
 
 
-def _near_texts(one: list[str], other: list[str]) -> set[tuple[int, int]]:
-    """Pairs of rows whose shingles overlap: candidates from MinHash, then counted exactly."""
+def _near_texts(one: list[str], other: list[str]) -> Pairs:
+    """Return the pairs of rows whose shingles overlap. MinHash gives candidates, which are then counted exactly."""
 
     def signature(text: str) -> MinHash:
         minhash = MinHash(num_perm=128)
         minhash.update_batch([shingle.encode() for shingle in _shingles(text)])
         return minhash
 
-    # A lower threshold for the candidates: what MinHash underestimates must not be lost.
+    # MinHash underestimates some similarities, so candidates need less than NEAR_TEXT.
     index, rows_of = MinHashLSH(threshold=NEAR_TEXT - 0.2, num_perm=128), defaultdict(list)
     for row, text in _keys(other):
         if text not in rows_of:
             index.insert(text, signature(text), check_duplication=False)
         rows_of[text].append(row)
-    pairs, candidates = set(), {}
+    pairs, near = set(), {}
     for row, text in _keys(one):
-        if text not in candidates:
+        if text not in near:
             shingles = _shingles(text)
-            candidates[text] = [
-                found
-                for found in index.query(signature(text))
-                if len(shingles & _shingles(found)) >= NEAR_TEXT * len(shingles | _shingles(found))
+            near[text] = [
+                candidate
+                for candidate in index.query(signature(text))
+                if len(shingles & _shingles(candidate)) >= NEAR_TEXT * len(shingles | _shingles(candidate))
             ]
-        pairs |= {(row, second) for found in candidates[text] for second in rows_of[found]}
+        pairs |= {(row, second) for candidate in near[text] for second in rows_of[candidate]}
     return pairs
 
 
-def _same_pictures(one: Traces, other: Traces) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """Pairs of rows with the same picture, and with nearly the same."""
-    posts = one.pictures + other.pictures
-    count = Counter(file_hash for post in posts for file_hash in {picture.file_hash for picture in post if picture})
+def _same_images(one: Traces, other: Traces) -> tuple[Pairs, Pairs]:
+    """Return the pairs of rows with the same image, and the pairs with nearly the same image."""
+    count = Counter()
+    for images in one.images + other.images:
+        count.update({image.file_hash for image in images if image})
 
-    def telling(traces: Traces) -> list[tuple[int, Picture]]:
+    def significant(traces: Traces) -> list[tuple[int, ImageHashes]]:
         return [
-            (row, picture)
-            for row, post in enumerate(traces.pictures)
-            for picture in post
-            if picture and count[picture.file_hash] <= STAND_IN
+            (row, image)
+            for row, images in enumerate(traces.images)
+            for image in images
+            if image and count[image.file_hash] <= MAX_REPEATS
         ]
 
-    first, second = telling(one), telling(other)
-    identical = _equal(((row, p.file_hash) for row, p in first), ((row, p.file_hash) for row, p in second))
-    first, second = ([(row, p) for row, p in side if p.thumbnail is not None] for side in (first, second))
+    first, second = significant(one), significant(other)
+    identical = _equal(
+        ((row, image.file_hash) for row, image in first), ((row, image.file_hash) for row, image in second)
+    )
+    first, second = ([(row, image) for row, image in side if image.thumbnail is not None] for side in (first, second))
+    hashes = np.array([image.phash for _, image in second], dtype=np.uint64)
     near = set()
-    if first and second:
-        hashes = np.array([p.phash for _, p in second], dtype=np.uint64)
-        for row, picture in first:
-            for index in np.flatnonzero(np.bitwise_count(hashes ^ np.uint64(picture.phash)) <= NEAR_IMAGE):
-                found_row, found = second[index]
-                if np.abs(picture.thumbnail - found.thumbnail).mean() <= NEAR_COLOUR:
-                    near.add((row, found_row))
+    for row, image in first:
+        for index in np.flatnonzero(np.bitwise_count(hashes ^ np.uint64(image.phash)) <= NEAR_IMAGE):
+            other_row, candidate = second[index]
+            if np.abs(image.thumbnail - candidate.thumbnail).mean() <= NEAR_COLOUR:
+                near.add((row, other_row))
     return identical, near

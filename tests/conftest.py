@@ -25,7 +25,7 @@ import pytest  # noqa: E402
 import tiny  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from mmsent.dataset_scripts.common_corpus import read_splits  # noqa: E402
+from mmsent.dataset_scripts.common_splits import read_splits  # noqa: E402
 from mmsent.dataset_scripts.mvsa.mvsa import SPLITS  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"

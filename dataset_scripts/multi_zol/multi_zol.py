@@ -1,4 +1,4 @@
-"""Multi-ZOL: Chinese reviews of mobile phones with several pictures, scored for each of six aspects
+"""Multi-ZOL: Chinese reviews of mobile phones with several images, scored for each of six aspects
 (Xu, Mao, Chen: Multi-Interactive Memory Network, AAAI 2019)."""
 
 import ast
@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import BuilderConfig, DatasetInfo, Value
-from datasets.builder import Key
 
-from ..common_corpus import Corpus, features, hash_split, with_clean
-from ..common_files import check_file_name, decode_text, find_pictures, picture_paths, release_folder
+from ..common_corpus import Corpus, with_clean
+from ..common_files import check_file_name, decode_text, find_images, image_paths, release_folder
+from ..common_schema import features
+from ..common_splits import hash_split
 
 FILES = {"train": "zol_Train_jieba.txt", "validation": "zol_Dev_jieba.txt", "test": "zol_Test_jieba.txt"}
 IMAGES = "img"
-LINES = 4  # a sample: text, list of pictures, aspect, score
-# price-performance ratio, configuration, feel, picture quality of the camera, battery life, screen
+LINES = 4  # A sample has four lines: text, list of images, aspect, score.
+# value for money, performance, look and feel, camera, battery life, screen
 ASPECTS = ("性价比", "性能配置", "外观手感", "拍照效果", "电池续航", "屏幕效果")
 SCORES = {8: (1, 2, 3, 4, 5, 6, 8, 10), 10: tuple(range(1, 11))}
 REVIEW_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -24,48 +25,59 @@ REVIEW_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 @dataclass
 class MultiZOLConfig(BuilderConfig):
-    """Args:
-    classes: 8, the scores that occur (1 to 6, 8, 10), or 10, the paper's reading: every score from 1 to 10.
+    """Options of Multi-ZOL.
+
+    Args:
+        classes: 8 for the scores that occur (1 to 6, 8, 10), or 10 for every score from 1 to 10, as in the paper.
     """
 
     classes: int = 8
 
 
 def parse_sample(lines: list[bytes], where: str, scores: tuple[int, ...]) -> dict:
-    """One sample from its four lines: `text`, `images` (file names), `aspect`, `label` (the score as a word).
+    """Parse the four lines of a sample.
+
+    Args:
+        where: File and place of the sample, for error messages.
+        scores: The allowed scores.
+
+    Returns:
+        `text`, `images` (file names), `aspect`, and `label` (the score as a string).
 
     Raises:
-        ValueError: the list is no list of file names, the aspect or the score is none of the known; names `where`.
+        ValueError: If the second line is not a list of file names, or the aspect or the score is unknown.
     """
     text, names, aspect, score = (decode_text(line).strip() for line in lines)
     try:
-        images = ast.literal_eval(names)  # literals only: code in this place is refused, never run
+        images = ast.literal_eval(names)  # This reads literals only, and never runs code.
+        if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
+            raise ValueError("it is another literal")
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{where}, line 2 of 4: {names[:80]!r} is no list of file names; correct it") from error
-    if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
-        raise ValueError(f"{where}, line 2 of 4: {names[:80]!r} is no list of file names; correct it")
+        raise ValueError(f"{where}, line 2 of 4: {names[:80]!r} is not a list of file names; correct it") from error
     images = [check_file_name(name, f"{where}, line 2 of 4") for name in images]
     aspect = "".join(aspect.split())
     if aspect not in ASPECTS:
-        raise ValueError(f"{where}, line 3 of 4: aspect {aspect[:80]!r} is none of {', '.join(ASPECTS)}; correct it")
+        raise ValueError(
+            f"{where}, line 3 of 4: aspect {aspect[:80]!r} is not one of {', '.join(ASPECTS)}; correct it"
+        )
     try:
         label = scores[scores.index(float(score))]
     except ValueError as error:
         allowed = ", ".join(map(str, scores))
-        raise ValueError(f"{where}, line 4 of 4: score {score[:80]!r} is none of {allowed}; correct it") from error
+        raise ValueError(f"{where}, line 4 of 4: score {score[:80]!r} is not one of {allowed}; correct it") from error
     return {"text": text, "images": images, "aspect": aspect, "label": str(label)}
 
 
 def review_key(text: str) -> str:
-    """What tells a review from others: the samples of a review, one an aspect, have the same text."""
+    """Return a key of the review: its samples, one per aspect, have the same text."""
     return hashlib.sha256("".join(text.split()).encode()).hexdigest()[:16]
 
 
 def read_samples(path: Path, scores: tuple[int, ...]) -> Iterator[tuple[int, dict]]:
-    """(offset in bytes, sample) of every sample of a file.
+    """Yield the position in bytes and the content of every sample of a file.
 
     Raises:
-        ValueError: the last sample is cut short; also what `parse_sample` raises.
+        ValueError: If the last sample is incomplete, or `parse_sample` raises an error.
     """
     with path.open("rb") as file:
         offset, lines = 0, []
@@ -83,16 +95,16 @@ def read_samples(path: Path, scores: tuple[int, ...]) -> Iterator[tuple[int, dic
 
 
 class MultiZOL(Corpus):
-    """Multi-ZOL; `label` is the score of the aspect, with the scores as class names.
+    """Multi-ZOL. The label is the score of the aspect, and the scores are the names of the classes.
 
-    One more column, `group`: the review, which has a sample for each of its aspects.
+    It adds the column `group`: the review, which has a sample for each of its aspects.
 
     Raises:
-        ValueError: `classes` is neither 8 nor 10; also what `read_samples`, `release_folder`, `list_files` raise.
+        ValueError: If `classes` is neither 8 nor 10. See also `read_samples`, `release_folder` and `list_files`.
     """
 
     INDEX = (*FILES.values(), IMAGES)
-    REDISTRIBUTION = ("forbidden", "the README of its release forbids to pass it on")
+    REDISTRIBUTION = ("forbidden", "the README of its release forbids publication")
     BUILDER_CONFIG_CLASS = MultiZOLConfig
     BUILDER_CONFIGS = with_clean(
         MultiZOLConfig("official", "1.0.0", description="The three files: split by pair of review and aspect."),
@@ -102,17 +114,17 @@ class MultiZOL(Corpus):
 
     def _info(self):
         if self.config.classes not in SCORES:
-            raise ValueError(f"classes={self.config.classes}: Multi-ZOL is read with 8 classes, or with 10.")
+            raise ValueError(f"classes={self.config.classes}: Multi-ZOL has 8 classes or 10")
         return DatasetInfo(
-            description="Multi-ZOL: Chinese phone reviews with pictures, a score of 1 to 10 for each aspect.",
+            description="Multi-ZOL: Chinese phone reviews with images, a score of 1 to 10 for each aspect.",
             homepage="https://github.com/xunan0812/MIMN",
             features=features(map(str, SCORES[self.config.classes]), group=Value("string")),
         )
 
     def _split_generators(self, dl_manager):
         folder = release_folder(self.dataset_name, self.config.data_dir, FILES.values(), complete=False)
-        notes, named = [], set()
-        splits, posts = {split: [] for split in FILES}, {}
+        notes, image_names = [], set()
+        splits, sources = {split: [] for split in FILES}, {}
         for file_split, file_name in FILES.items():
             if not (folder / file_name).exists():
                 notes.append(f"data_dir has no {file_name}: its samples are in no split")
@@ -123,24 +135,16 @@ class MultiZOL(Corpus):
                 by_review = self.scheme == "review"
                 split = hash_split(review_key(sample["text"]), REVIEW_SHARES) if by_review else file_split
                 splits[split].append(post_id)
-                posts[post_id] = (file_name, offset)
-                named.update(sample["images"])
-        pictures, absent = find_pictures(folder / IMAGES, named)
-        return self.generators(splits, posts, notes + absent, folder=str(folder), pictures=pictures)
+                sources[post_id] = (file_name, offset)
+                image_names.update(sample["images"])
+        image_folder, absent = find_images(folder / IMAGES, image_names)
+        return self.generators(splits, sources, notes + absent, folder=str(folder), image_folder=image_folder)
 
-    def _generate_examples(self, chunks, folder, pictures):
-        for shard, posts in enumerate(chunks):
-            for row, (post_id, (file_name, offset)) in enumerate(posts):
-                with Path(folder, file_name).open("rb") as file:
-                    file.seek(offset)
-                    lines = [file.readline() for _ in range(LINES)]
-                sample = parse_sample(lines, f"{folder}/{file_name}, {post_id}", SCORES[self.config.classes])
-                post = {
-                    "id": post_id,
-                    **sample,
-                    "images": picture_paths(pictures, sample["images"]),
-                    "text_label": None,
-                    "image_label": None,
-                    "group": review_key(sample["text"]),
-                }
-                yield Key(shard, row), post
+    def read_post(self, post_id, source, folder, image_folder):
+        file_name, offset = source
+        with Path(folder, file_name).open("rb") as file:
+            file.seek(offset)
+            lines = [file.readline() for _ in range(LINES)]
+        sample = parse_sample(lines, f"{folder}/{file_name}, {post_id}", SCORES[self.config.classes])
+        images = image_paths(image_folder, sample["images"])
+        return sample | {"images": images, "group": review_key(sample["text"])}

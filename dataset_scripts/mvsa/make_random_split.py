@@ -1,23 +1,25 @@
-"""How `splits/*/random` was made: `python -m dataset_scripts.mvsa.make_random_split mvsa_single`, once."""
+"""The script that made `splits/*/random`: `python -m mmsent.dataset_scripts.mvsa.make_random_split mvsa_single`."""
 
 import sys
 from collections.abc import Iterable
 
 import numpy as np
 
-from ..common_corpus import read_splits, write_splits
+from ..common_splits import read_splits, write_splits
 from .mvsa import SPLITS
 
 
 def random_split(ids: Iterable[str]) -> dict[str, list[str]]:
-    """8:1:1 at random: the last tenth is the test split, the tenth before it the validation split, as in
-    MultiSentiNet's code (its id lists are not published). RandomState is NumPy's frozen generator: the same
-    draw in every version."""
+    """Split ids 8:1:1 at random, in the same way with every version of NumPy, whose RandomState is frozen.
+
+    As in MultiSentiNet's code, whose lists of ids are not published, the last tenth is the test split and the tenth
+    before it the validation split.
+    """
     ids = sorted(ids, key=int)
     order = [ids[i] for i in np.random.RandomState(1337).permutation(len(ids))]
     tenth = len(ids) // 10
-    parts = {"train": order[: -2 * tenth], "validation": order[-2 * tenth : -tenth], "test": order[-tenth:]}
-    return {split: sorted(part, key=int) for split, part in parts.items()}
+    splits = {"train": order[: -2 * tenth], "validation": order[-2 * tenth : -tenth], "test": order[-tenth:]}
+    return {split: sorted(split_ids, key=int) for split, split_ids in splits.items()}
 
 
 if __name__ == "__main__":

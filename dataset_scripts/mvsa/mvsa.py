@@ -1,19 +1,29 @@
-"""MVSA: tweets with one picture each (Niu et al., Sentiment Analysis on Multi-View Social Data, MMM 2016)."""
+"""MVSA: tweets with one image each (Niu et al., Sentiment Analysis on Multi-View Social Data, MMM 2016)."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import BuilderConfig, DatasetInfo, Value
-from datasets.builder import Key
 
-from ..common_corpus import LABELS, Corpus, features, read_splits, with_clean
-from ..common_files import content_hash, decode_text, given_file, list_files, read_json, release_folder, text_encoding
+from ..common_corpus import Corpus, with_clean
+from ..common_files import (
+    content_hash,
+    decode_text,
+    join_names,
+    list_files,
+    option_path,
+    read_json,
+    release_folder,
+    text_encoding,
+)
+from ..common_schema import LABELS, features
+from ..common_splits import read_splits
 
 LABEL_FILE = "labelResultAll.txt"
 SPLITS = Path(__file__).parent / "splits"
 ANNOTATORS = {"mvsa_single": 1, "mvsa_multiple": 3}
-# posts a label that the rules below leave (published sizes, papers on MVSA since MultiSentiNet, CIKM 2017)
+# Posts per label that the rules below keep, as published in papers on MVSA since MultiSentiNet (CIKM 2017).
 COUNTS = {
     "mvsa_single": {"positive": 2683, "neutral": 470, "negative": 1358},
     "mvsa_multiple": {"positive": 11318, "neutral": 4408, "negative": 1298},
@@ -22,26 +32,29 @@ COUNTS = {
 
 @dataclass
 class MVSAConfig(BuilderConfig):
-    """Args:
-    translations: JSON files as CLMLF ships them, a list of {"id", "text_translation"} each (the texts translated and
-        back, to augment training); adds the column `text_translation`, None for posts without one.
+    """Options of both releases.
+
+    Args:
+        translations: JSON files as CLMLF ships them, each a list of {"id", "text_translation"}: the texts after
+            translation into another language and back, which augment training. They add the column
+            `text_translation`, which is None for other posts.
     """
 
     translations: list[str] | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
-        """The cache key; with the content of the translations, which may change under the same name."""
+        """Return the key of the cache, with the content of the translations, because the files may change."""
         if self.translations:
-            hashes = [content_hash(given_file("translations", name)) for name in self.translations]
+            hashes = [content_hash(option_path("translations", name)) for name in self.translations]
             config_kwargs = config_kwargs | {"translations": hashes}
         return super().create_config_id(config_kwargs, custom_features)
 
 
 def read_translations(path: Path) -> dict[str, str]:
-    """{id: text translated and back} of a file of CLMLF.
+    """Return {id: text after translation and back} from a file of CLMLF.
 
     Raises:
-        ValueError: it is no JSON list of objects with "id" and "text_translation".
+        ValueError: If it is not a JSON list of objects with "id" and "text_translation".
     """
     rows = read_json(path)
     if not isinstance(rows, list) or not all({"id", "text_translation"} <= set(row) for row in rows):
@@ -50,15 +63,17 @@ def read_translations(path: Path) -> dict[str, str]:
 
 
 def majority(labels: list[str]) -> str | None:
-    """The label on which more than half of the annotators agree, or None."""
+    """Return the label on which more than half of the annotators agree, or None."""
     label, votes = Counter(labels).most_common(1)[0]
     return label if votes > len(labels) / 2 else None
 
 
 def joint_label(text: str | None, image: str | None) -> str | None:
-    """The label of a post from those of its text and image: the two agree, or one is neutral and the other
-    decides. None, which removes the post, for positive against negative, and where the annotators of one of the two
-    did not agree. (The rule of MultiSentiNet's README, which later work follows.)"""
+    """Return the label of a post from the labels of its text and its image.
+
+    If one of them is neutral, the other decides. None removes the post: one is positive and the other negative, or the
+    annotators did not agree on one of them. This is the rule of MultiSentiNet's README, which later work follows.
+    """
     if text is None or image is None:
         return None
     if text == image or image == "neutral":
@@ -67,52 +82,48 @@ def joint_label(text: str | None, image: str | None) -> str | None:
 
 
 def read_labels(path: Path, annotators: int) -> dict[str, tuple[str | None, str | None]]:
-    """{id: (text label, image label)} of a label file, each the majority of the annotators' or None.
+    """Return {id: (text label, image label)} from a label file; None where the annotators have no majority.
 
     Raises:
-        ValueError: the file is no label file of this release, or a row is bad; names the file and the line.
+        ValueError: If it is not a label file of this release, or a row is invalid. The message names the file and the
+            line.
     """
     lines = decode_text(path.read_bytes()).splitlines()
     header = "ID" + "\ttext,image" * annotators
     if [line.rstrip() for line in lines[:1]] != [header]:
-        raise ValueError(f"{path}, line 1: the header must be {header!r}, found {lines[:1]}; wrong release?")
+        raise ValueError(f"{path}, line 1: the header must be {header!r}, not {lines[:1]}; check the release")
     labels = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
-        post_id, *columns = line.rstrip().split("\t")
+        post_id, *columns = (cell.strip() for cell in line.rstrip().split("\t"))
         pairs = [column.split(",") for column in columns]
         if len(pairs) != annotators or any(len(pair) != 2 for pair in pairs):
             row = "ID" + "<tab>text label,image label" * annotators
-            raise ValueError(f"{where}: a row is '{row}', found {line!r}; correct it")
+            raise ValueError(f"{where}: a row is '{row}', not {line!r}; correct it")
         votes = [[word.strip() for word in modality] for modality in zip(*pairs, strict=True)]
         for word in votes[0] + votes[1]:
             if word not in LABELS:
                 raise ValueError(f"{where}: unknown label {word!r}; allowed are {', '.join(LABELS)}")
-        post_id = post_id.strip()
         if post_id in labels:
-            raise ValueError(f"{where}: id {post_id} has a row already, further up; remove one of the two")
+            raise ValueError(f"{where}: an earlier row has the id {post_id} too; remove one of them")
         labels[post_id] = (majority(votes[0]), majority(votes[1]))
     return labels
 
 
 class MVSA(Corpus):
-    """One class for the releases of MVSA, told apart by `dataset_name`; a config is a split scheme.
+    """MVSA-Single or MVSA-Multiple, depending on `dataset_name`. A config is a split scheme.
 
-    One more column, `text_encoding`: what the text file was read as, "utf-8-sig", "gb18030" or "latin-1".
+    It adds the column `text_encoding`, the encoding of the text file: "utf-8-sig", "gb18030" or "latin-1".
 
     Raises:
-        ValueError: a listed post has labels by which it is removed, or the labels of all listed posts do not
-            add up to the published counts; also what `release_folder`, `read_labels`, `read_splits`, `list_files`
-            raise.
+        ValueError: If the labels remove a listed post, or the label counts of all listed posts are not the published
+            ones. See also `release_folder`, `read_labels`, `read_splits` and `list_files`.
     """
 
     INDEX = (LABEL_FILE, "data")
-    REDISTRIBUTION = (
-        "unclear",
-        "no licence is given, and the rights in tweets and pictures stay with their posters",
-    )
+    REDISTRIBUTION = ("unclear", "no licence is given, and the rights in tweets and images stay with their posters")
     BUILDER_CONFIG_CLASS = MVSAConfig
     BUILDER_CONFIGS = with_clean(
         MVSAConfig("clmlf", "1.1.0", description="Stratified; of CLMLF (NAACL Findings 2022), MDSE."),
@@ -123,52 +134,49 @@ class MVSA(Corpus):
     def _info(self):
         extra = {"text_translation": Value("string")} if self.config.translations else {}
         return DatasetInfo(
-            description="MVSA: tweets with one picture; sentiment of text, of image, and of both together.",
+            description="MVSA: tweets with one image; sentiment of the text, of the image, and of both together.",
             homepage="http://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/",
             features=features(text_encoding=Value("string"), **extra),
         )
 
     def _split_generators(self, dl_manager):
         folder = release_folder(self.dataset_name, self.config.data_dir, self.INDEX)
-        annotated = read_labels(folder / LABEL_FILE, ANNOTATORS[self.dataset_name])
         splits = read_splits(SPLITS / self.dataset_name / self.scheme)
-        listed = [post_id for ids in splits.values() for post_id in ids]
+        labels = self._labels(folder / LABEL_FILE, [post_id for ids in splits.values() for post_id in ids])
+        names = list_files(folder / "data")
+        sources = {i: row for i, row in labels.items() if f"{i}.txt" in names and f"{i}.jpg" in names}
+        translations: dict[str, str] = {}
+        for name in self.config.translations or ():
+            translations |= read_translations(option_path("translations", name))
+        return self.generators(splits, sources, folder=str(folder / "data"), translations=translations)
+
+    def _labels(self, path: Path, listed: list[str]) -> dict[str, tuple[str, str, str]]:
+        """Return {id: (label, text label, image label)} of the listed posts in the label file."""
+        annotated = read_labels(path, ANNOTATORS[self.dataset_name])
         labels = {i: (joint_label(*annotated[i]), *annotated[i]) for i in listed if i in annotated}
         removed = [post_id for post_id, (label, *_) in labels.items() if label is None]
         if removed:
             raise ValueError(
-                f"{folder / LABEL_FILE}: positive against negative, or annotators without a majority, remove a post, "
-                f"but the split lists have {len(removed)} such posts ({', '.join(removed[:10])}); this is not the "
-                "released label file"
+                f"{path}: positive against negative, or annotators without a majority, remove a post, but the split "
+                f"lists have {len(removed)} such posts ({join_names(removed)}); this is not the released label file"
             )
-        if len(labels) == len(listed):
-            counts = {name: sum(label == name for label, *_ in labels.values()) for name in LABELS}
-            if counts != COUNTS[self.dataset_name]:
-                raise ValueError(
-                    f"{folder / LABEL_FILE}: the label counts {counts} are not the published ones, "
-                    f"{COUNTS[self.dataset_name]}; this is not the released label file"
-                )
-        names = list_files(folder / "data")
-        posts = {i: row for i, row in labels.items() if f"{i}.txt" in names and f"{i}.jpg" in names}
-        translations: dict[str, str] = {}
-        for name in self.config.translations or ():
-            translations |= read_translations(given_file("translations", name))
-        return self.generators(splits, posts, folder=str(folder / "data"), translations=translations)
+        counts = {name: sum(label == name for label, *_ in labels.values()) for name in LABELS}
+        if len(labels) == len(listed) and counts != COUNTS[self.dataset_name]:
+            raise ValueError(
+                f"{path}: the label counts {counts} are not the published ones, {COUNTS[self.dataset_name]}; this is "
+                "not the released label file"
+            )
+        return labels
 
-    def _generate_examples(self, chunks, folder, translations):
-        for shard, posts in enumerate(chunks):
-            for number, (post_id, (label, text_label, image_label)) in enumerate(posts):
-                raw = Path(folder, f"{post_id}.txt").read_bytes()
-                post = {
-                    "id": post_id,
-                    "text": decode_text(raw).strip(),
-                    "images": [f"{folder}/{post_id}.jpg"],  # the path: decoded on access, named by errors
-                    "aspect": None,
-                    "label": label,
-                    "text_label": text_label,
-                    "image_label": image_label,
-                    "text_encoding": text_encoding(raw),
-                }
-                if self.config.translations:
-                    post["text_translation"] = translations.get(post_id)
-                yield Key(shard, number), post
+    def read_post(self, post_id, source, folder, translations):
+        content = Path(folder, f"{post_id}.txt").read_bytes()
+        label, text_label, image_label = source
+        post = {
+            "text": decode_text(content).strip(),
+            "images": [f"{folder}/{post_id}.jpg"],  # A path is decoded on access, and errors name it.
+            "label": label,
+            "text_label": text_label,
+            "image_label": image_label,
+            "text_encoding": text_encoding(content),
+        }
+        return post | {"text_translation": translations.get(post_id)} if self.config.translations else post

@@ -21,10 +21,10 @@ STUDY = {
 
 
 class MVSO(AnpCorpus):
-    """MVSO as Deep Fusion reads it (arXiv 1711.07798), and as the MVSO study does (arXiv 1712.00725).
+    """MVSO, as Deep Fusion reads it (arXiv 1711.07798) and as the MVSO study reads it (arXiv 1712.00725).
 
     Raises:
-        ValueError: `language` is none of MVSO's twelve.
+        ValueError: If `language` is not one of MVSO's twelve languages.
     """
 
     HOMEPAGE = "http://mvso.cs.columbia.edu"
@@ -50,6 +50,7 @@ class MVSO(AnpCorpus):
     DEFAULT_CONFIG_NAME = "deep_fusion"
 
     def anp_list(self) -> tuple[str, Callable]:
+        """Return the name of the ANP list of the language, and the function that reads it."""
         if self.config.language not in LANGUAGES:
-            raise ValueError(f"language={self.config.language!r} is none of {', '.join(LANGUAGES)}")
+            raise ValueError(f"language={self.config.language!r} is not one of {', '.join(LANGUAGES)}")
         return f"{self.config.language}.csv", read_mvso

@@ -9,7 +9,7 @@ ANP_LIST = "3244ANPs.txt"
 
 
 class VSO(AnpCorpus):
-    """VSO as Deep Fusion reads it (arXiv 1711.07798): the label is the sign of the ANP's score."""
+    """VSO, as Deep Fusion reads it (arXiv 1711.07798): the label is the sign of the ANP's score."""
 
     HOMEPAGE = "https://visual-sentiment-ontology.appspot.com"
     INDEX = (ANP_LIST, TABLE, IMAGES, FOLDER, f"{FOLDER}/*")
@@ -20,4 +20,5 @@ class VSO(AnpCorpus):
     DEFAULT_CONFIG_NAME = "deep_fusion"
 
     def anp_list(self) -> tuple[str, Callable]:
+        """Return the name of the ANP list, and the function that reads it."""
         return ANP_LIST, read_vso

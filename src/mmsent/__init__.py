@@ -1,11 +1,14 @@
 """Image-and-text sentiment analysis, native to Hugging Face.
 
-Importing this package makes transformers know its models and its pipeline, and `datasets.load_dataset` its corpora.
+Importing this package registers its models and its pipeline with transformers, and its corpora with `datasets`.
 """
 
-from .dataset_scripts import CORPORA
-from .modeling import ARCHITECTURES, register
+from .dataset_scripts import CORPORA, load_corpus
+from .dataset_scripts import register as register_corpora
+from .modeling import ARCHITECTURES
+from .modeling import register as register_models
 
-register()
+register_models()
+register_corpora()
 
-__all__ = ["ARCHITECTURES", "CORPORA"]
+__all__ = ["ARCHITECTURES", "CORPORA", "load_corpus"]

@@ -17,7 +17,7 @@ from datasets import Dataset
 from tiny import ROOT
 from torch.utils.data import DataLoader
 
-from mmsent.dataset_scripts.common_corpus import features as corpus_features
+from mmsent.dataset_scripts.common_schema import features as corpus_features
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_text import TEXT_STEPS
 from mmsent.training import feature_cache as features

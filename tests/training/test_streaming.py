@@ -15,11 +15,11 @@ from PIL import Image as Pictures
 from tiny import ROOT
 from torch.utils.data import DataLoader
 
-from mmsent.dataset_scripts.common_corpus import features
+from mmsent.dataset_scripts.common_schema import features
 from mmsent.modeling.common_images import BadImageError
 from mmsent.training import streaming
 from mmsent.training.arguments import RunArguments
-from mmsent.training.feature_cache import PostCollator
+from mmsent.training.collator import PostCollator
 from mmsent.training.run_folder import checkpoints
 from mmsent.training.streaming import StreamedPosts, adapt_arguments, outline
 from mmsent.training.trainer import MultimodalTrainer
@@ -265,7 +265,7 @@ def test_the_whole_training_is_one_epoch():
     ],
 )
 def test_refused_before_anything_is_read(run, tmp_path, monkeypatch, argv, message):
-    monkeypatch.setattr("train.load_dataset", None)
+    monkeypatch.setattr("mmsent.training.posts.load_dataset", None)
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", *STREAM, *argv)
 

@@ -1,10 +1,9 @@
 """The card of a trained model, rendered from what its run measured; and the same scores for the Hub's leaderboards."""
 
-import datasets.load
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData
 from transformers import PreTrainedConfig
 
-from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts import CORPORA, corpus_class
 
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted-F1"}
 
@@ -82,7 +81,7 @@ def corpus_of(settings: dict) -> tuple[str, str, str]:
     name = settings["dataset"]
     if name not in CORPORA:
         return name.rstrip("/").rpartition("/")[2], "unclear", "see its own card"
-    return name, *datasets.load.import_main_class(CORPORA[name]).REDISTRIBUTION
+    return name, *corpus_class(name).REDISTRIBUTION
 
 
 def _summary(run: dict, settings: dict, config: PreTrainedConfig, corpus: str) -> str:

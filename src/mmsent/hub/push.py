@@ -19,7 +19,6 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
-import datasets.load
 import torch
 import yaml
 from datasets import load_dataset
@@ -28,7 +27,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.hub.cards import eval_result_entries, make_card
 from mmsent.hub.export import CARD, STATE
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
@@ -120,7 +119,7 @@ def stage_corpus(exported: Path, target: Path, private: bool) -> None:
     named = re.search(r"^## This export: `(\w+)`", card.read_text(encoding="utf-8"), re.MULTILINE)
     if named is None or named[1] not in CORPORA:
         raise ValueError(f"{card} does not say which corpus this is: export it anew.")
-    verdict, reason = datasets.load.import_main_class(CORPORA[named[1]]).REDISTRIBUTION
+    verdict, reason = corpus_class(named[1]).REDISTRIBUTION
     if verdict == "forbidden":
         raise ValueError(f"{named[1]} must not be uploaded: {reason}.")
     if verdict == "unclear" and not private:
