@@ -1,20 +1,30 @@
+"""Test `mmsent explain`: the page, the picture of it and the command."""
+
+import os
 import re
+import subprocess
 import sys
-import warnings
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import tiny
-from matplotlib import font_manager
 from PIL import Image
 
 from mmsent.explanation import explain
 from mmsent.explanation.attribution import Explanation, Hop, explain_post
-from mmsent.explanation.figure import WIDTH, to_figure
-from mmsent.explanation.html import heat_pictures, lit_pictures, to_html
+from mmsent.explanation.figure import find_browser, write_png
+from mmsent.explanation.html import attention_images, heat_images, to_html, to_section
 
-CHINESE = "我在湖边拍照，画面非常清晰😍👍🏽。家人👨‍👩‍👧都喜欢❤️ $1999 🥰"
+
+def has_browser() -> bool:
+    try:
+        return bool(find_browser())
+    except FileNotFoundError:
+        return False
+
+
+needs_browser = pytest.mark.skipif(not has_browser(), reason="needs a browser: apt-get install chromium")
 
 
 def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) -> Explanation:
@@ -36,7 +46,7 @@ def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) ->
 
 
 class Page(HTMLParser):
-    """The text, the shades of the words and the addresses of a page."""
+    """Collects the text, the tags, the links and the style of each word of a page."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -56,113 +66,72 @@ class Page(HTMLParser):
         self.shades.append((data, self.style))
 
 
-def test_the_page_needs_nothing_else():
+def test_the_page_needs_no_other_file():
     html = to_html(explanation())
     page = Page(html)
-    assert len(page.links) == 3  # heat, picture, regions
+    assert len(page.links) == 3  # heat, image and attention
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert not re.search(r"https?://|url\(|@import", html)
     assert '<meta name="viewport"' in html
+    assert to_section(explanation()) in html
 
 
 def test_the_page_shows_the_scores_and_the_parts():
     text = Page(to_html(explanation())).text
-    for wanted in ("positive 62%", "without text", "12.5%", "50.0%", "+0.25", "+32.00", "Attention, 1 of 1"):
-        assert wanted in text, wanted
+    for expected in ("positive 62%", "without text", "12.5%", "50.0%", "+0.25", "+32.00", "Attention, 1 of 1"):
+        assert expected in text, expected
 
 
-def test_words_for_are_orange_and_words_against_blue():
+def test_supporting_words_are_orange_and_opposing_words_blue():
     shades = Page(to_html(explanation())).shades
     styles = {}
     for word, style in shades:
         styles.setdefault(word, style)
     assert "#f0821e" in styles["good"]  # full orange
     red, _, blue = bytes.fromhex(re.search(r"#(\w{6})", styles["day"])[1])
-    assert blue == 245  # half way to blue, (80, 140, 235)
+    assert blue == 245  # half of BLUE, (80, 140, 235)
     assert red == 168
     assert styles[" "] == ""
 
 
 def test_a_post_is_text_not_markup():
     hostile = "<script>alert(1)</script> & \"q\" <img src=x onerror='y'>"
-    found = explanation([(hostile, 1.0)], aspect="<b>", text=hostile, label="<i>", scores={"<i>": 1.0}, without={})
-    page = Page(to_html(found))
+    malicious = explanation([(hostile, 1.0)], aspect="<b>", text=hostile, label="<i>", scores={"<i>": 1.0}, without={})
+    page = Page(to_html(malicious))
     assert hostile in page.text
     assert not {"script", "b", "i"} & set(page.tags)
     assert page.tags.count("img") == 3
 
 
-def test_heat_lies_where_it_belongs():
-    (picture,) = heat_pictures(explanation())
-    assert picture.size == (480, 240)
-    pixels = np.asarray(picture).astype(int)
+def test_heat_and_attention_are_shown_at_their_position():
+    (heat,) = heat_images(explanation())
+    assert heat.size == (480, 240)
+    pixels = np.asarray(heat).astype(int)
     assert (pixels[:100, :, 0] > pixels[:100, :, 2] + 100).all()  # orange above
     assert (pixels[140:, :, 0] == pixels[140:, :, 2]).all()  # grey below
-    (lit,) = lit_pictures(explanation(images=[Image.new("RGB", (40, 40), "white")]), [np.eye(2)])
-    assert np.asarray(lit)[10, 10].min() == 255
-    assert np.asarray(lit)[10, 470].max() == 51
+    (attention,) = attention_images(explanation(images=[Image.new("RGB", (40, 40), "white")]), [np.eye(2)])
+    assert np.asarray(attention)[10, 10].min() == 255
+    assert np.asarray(attention)[10, 470].max() == 51
 
 
-def drawn(figure) -> list[str]:
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def test_the_figure_shows_the_same():
-    figure = to_figure(explanation())
-    texts = drawn(figure)
-    for wanted in ("positive 62%", "without text", "12.5%", "50.0%", "+0.25", "+32.00", "good", "day"):
-        assert wanted in texts, wanted
-    assert len(figure.axes[0].get_images()) == 3
-
-
-def test_long_texts_wrap_inside_the_figure():
-    words = [(piece, 0.1) for word in ["word", "我在湖边拍" * 20, "x" * 120] for piece in (word, " ")]
-    figure = to_figure(explanation(words, attention=[]))
-    figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-    assert max(box.x1 for box in boxes) <= WIDTH * 1.01
-    assert min(box.y0 for box in boxes) >= 0
-
-
-def has_fonts() -> bool:
-    files = " ".join(font_manager.findSystemFonts())
-    return "NotoSansCJK" in files and "NotoColorEmoji" in files
-
-
-@pytest.mark.skipif(not has_fonts(), reason="needs fonts-noto-cjk and fonts-noto-color-emoji")
-def test_chinese_and_emoji_have_glyphs(tmp_path):
-    words = [(sign, 0.1) for sign in re.split(r"( )", CHINESE)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = to_figure(explanation(words, text=CHINESE, attention=[], aspect="屏幕"))
-        figure.savefig(tmp_path / "a.png")
-    assert "□" not in "".join(drawn(figure))
-    assert "我在湖边拍照，画面非常清晰" in drawn(figure)
-    assert len(figure.axes[0].get_images()) == 2 + 5  # a picture for each emoji, whatever it is joined of
-
-
-def test_characters_without_a_glyph_are_named(tmp_path):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        figure = to_figure(explanation([("a\U0010fffd", 1.0)], attention=[]))
-        figure.savefig(tmp_path / "a.png")
-    (warning,) = caught
-    assert re.search("No installed font has \U0010fffd.*fonts-noto-cjk", str(warning.message))
-    assert "a□" in drawn(figure)
-
-
-def test_right_to_left():
-    figure = to_figure(explanation([("כן", 0.1), (" ", 0.0), ("לא", 0.1)], attention=[], images=[], heat=[]))
-    first, second = (next(t for t in figure.axes[0].texts if t.get_text() == word) for word in ("כן", "לא"))
-    assert first.get_position()[0] > second.get_position()[0]
-
-
-# ------------------------------------------------------------------------------------------------------- the command
+@needs_browser
+def test_the_picture_shows_the_whole_page(tmp_path):
+    page = to_html(explanation([("我在湖边拍照😍 ", 0.1), ("x" * 300, 0.2), ("יום", -0.1)], attention=[]))
+    write_png(page, tmp_path / "short.png")
+    footer = '<div style="background: rgb(1, 2, 3); height: 40px; margin-top: 3000px"></div></body>'
+    write_png(page.replace("</body>", footer), tmp_path / "long.png")
+    with Image.open(tmp_path / "short.png") as short, Image.open(tmp_path / "long.png") as long:
+        assert short.width == long.width == 1440
+        assert long.height == pytest.approx(short.height + 1.5 * 3040, abs=2)
+        assert long.getpixel((700, long.height - 5))[:3] == (1, 2, 3)
+        assert np.asarray(short.convert("L")).min() < 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.png", "short.png"]
 
 
 @pytest.fixture(scope="module")
 def run(backbones, tmp_path_factory):
+    """Return the folders of two models by architecture."""
     folders = {}
     for name in ("comn", "mimn"):
         processor, model = tiny.build(name, "own", backbones)
@@ -174,49 +143,57 @@ def run(backbones, tmp_path_factory):
 
 @pytest.fixture
 def command(monkeypatch, tmp_path):
+    """Run the command in this process and in a folder with two images."""
     monkeypatch.chdir(tmp_path)
     tiny.picture(0).save("a.png")
     tiny.picture(1).save("b.png")
 
     def command(*argv):
-        monkeypatch.setattr(sys, "argv", ["explain.py", *map(str, argv)])
+        monkeypatch.setattr(sys, "argv", ["mmsent explain", *map(str, argv)])
         explain.main()
 
     return command
 
 
-def test_the_command_writes_both_and_prints_a_table(run, command, capsys, tmp_path, backbones):
+def test_the_command_writes_a_page_and_prints_a_table(run, command, capsys, tmp_path, backbones):
     command("--model", run["comn"], "--text", "good day", "--image", "a.png", "b.png", "--label", "neutral")
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["negative", "neutral", "positive"]
     processor, model = tiny.build("comn", "own", backbones)
-    found = explain_post(model, processor, "good day", ["a.png", "b.png"], label="neutral")
-    rows = {"everything": found.scores} | {f"without {part}": scores for part, scores in found.without.items()}
-    want = [f"{name} " + " ".join(f"{score:.1%}" for score in scores.values()) for name, scores in rows.items()]
-    assert [" ".join(line.split()) for line in printed[1:-2]] == want
+    rows = explain_post(model, processor, "good day", ["a.png", "b.png"], label="neutral").score_rows()
+    expected = [f"{name} " + " ".join(f"{score:.1%}" for score in scores.values()) for name, scores in rows.items()]
+    assert [" ".join(line.split()) for line in printed[1:-1]] == expected
     assert "neutral" in Page((tmp_path / "explanation.html").read_text()).text
-    with Image.open("explanation.png") as picture:
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["a.png", "b.png", "explanation.html"]
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_command_as_a_process(run, tmp_path):
+    command = [sys.executable, "-m", "mmsent", "explain", "--model", str(run["comn"]), "--text", "good day"]
+    subprocess.run([*command, "--output", "x.html", "x.png"], cwd=tmp_path, check=True)
+    assert "good" in Page((tmp_path / "x.html").read_text()).text
+    with Image.open(tmp_path / "x.png") as picture:
         assert picture.width == 1440
-
-
-def test_the_suffix_says_what_is_written(run, command, tmp_path):
-    command("--model", run["comn"], "--text", "good day", "--output", "x.html")
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["a.png", "b.png", "x.html"]
-    with pytest.raises(SystemExit):
-        command("--model", run["comn"], "--text", "good day", "--output", "x.pdf")
+    without_browser = os.environ | {"PATH": str(tmp_path)}
+    result = subprocess.run([*command, "--output", "y.png"], cwd=tmp_path, env=without_browser, capture_output=True)
+    assert result.returncode == 2
+    assert b"write an .html file instead" in result.stderr
+    assert not (tmp_path / "y.png").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "argv", "message"),
     [
         ("comn", ["--text", "a", "--label", "happy"], "negative, neutral, positive"),
+        ("comn", ["--text", "a", "--output", "x.pdf"], "x.pdf: the suffix must be .html or .png"),
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
         ("comn", [], "give a text, images or both"),
         ("mimn", ["--text", "a"], "give --aspect"),
-        (None, ["--text", "a"], "no run folder"),
+        (None, ["--text", "a"], "is not a run folder"),
     ],
 )
-def test_what_is_wrong_is_said(name, argv, message, run, command, capsys):
+def test_errors_name_what_is_wrong(name, argv, message, run, command, capsys):
     with pytest.raises(SystemExit) as error:
         command("--model", run.get(name, "nowhere"), *argv)
     assert error.value.code

@@ -1,4 +1,4 @@
-"""Why a model scores a post as it does: attributions of words and pixels, scores without each part, attention."""
+"""Explain why a post has its scores: attributions of words and pixels, scores without each part, attention."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +18,21 @@ from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
 from mmsent.modeling.common_word_vectors import WordVectors
 
-INTERNAL_BATCH = 16  # points of the path in memory at once
-TOLERANCE = 0.02  # how much of the explained difference may be unaccounted for
-SMALL = 0.005  # a gap that is none: so much of a logit moves no probability by more than 0.125 points
-REFINEMENTS = (1, 4, 16)  # times as many points, until the gap is small
+BATCH_SIZE = 16  # number of points of the path in memory at once
+TOLERANCE = 0.02  # share of the explained difference that may stay unexplained
+SMALL = 0.005  # a gap that is always accepted: it changes a probability by at most 0.00125
+REFINEMENTS = (1, 4, 16)  # factors for the number of points, tried in turn until the gap is small
 
 
 @dataclass(frozen=True)
 class Hop:
-    """What one hop or layer attended to.
+    """The attention of one hop or layer.
 
     Args:
-        words: a weight for each of `Explanation.words`; what is missing to one went to the tokenizer's special tokens.
-            None where this modality has no such hop, or the post no text.
-        regions: for each image the weights of its regions (h, w), the sum over all images is one; None where this
-            modality has no such hop, the post no image, or what is attended to has no place in the picture.
+        words: A weight for each of `Explanation.words`. If they sum to less than one, the rest belongs to the
+            tokenizer's special tokens. None if the post has no text, or the text side of the model has no such hop.
+        regions: For each image the weights (h, w) of its regions; over all images they sum to one. None if the post
+            has no image, the image side has no such hop, or the attention has no position in the image.
     """
 
     words: list[float] | None
@@ -41,22 +41,23 @@ class Hop:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain_post` finds.
+    """The result of `explain_post`.
 
     Args:
-        text: the text as it was given; None without one.
-        aspect: the aspect, which nothing is attributed to.
-        images: the pictures that the model read, upright, cropped to what it saw of them.
-        scores: probability of each label, in the model's order.
-        label: the label that is explained.
-        words: pieces of the text in order, each with its attribution. Joined they are the text that the tokenizer saw:
-            the text itself, unless the processor has text steps. A piece is a token, or several that share a character
-            or an emoji; blanks, and what was cut off behind the last token, are pieces with attribution 0.
-        heat: for each image the attribution of its pixels (H, W), at the size that the model reads.
-        without: the scores without "text", "images", and of several images each, "image 1" and so on; only parts that
-            the post has and the model reads.
-        attention: one a hop or layer, empty for models without attention.
-        gap: what the attributions leave unexplained: the score's difference to the baseline less their sum.
+        text: The original text, or None.
+        aspect: The aspect. It has no attribution.
+        images: The images that the model read, upright and cropped to what it saw of them.
+        scores: The probability of each label, in the order of the model's labels.
+        label: The label that is explained.
+        words: The pieces of the text in order, each with its attribution. Together they are the text that the
+            tokenizer read, which differs from `text` if the processor has text steps. A piece is one token, or
+            several tokens that share a character or an emoji. Blanks, and text after the last token that the model
+            read, are pieces with attribution 0.
+        heat: For each image the attribution of its pixels (H, W), at the size that the model reads.
+        without: The scores without "text", without "images", and if there are several images without "image 1" and so
+            on. Only parts that the post has and the model reads are listed.
+        attention: One entry per hop or layer; empty for models without attention.
+        gap: The part of the difference in score to the baseline that the attributions leave unexplained.
     """
 
     text: str | None
@@ -70,6 +71,10 @@ class Explanation:
     attention: list[Hop]
     gap: float
 
+    def score_rows(self) -> dict[str, dict[str, float]]:
+        """Return the scores of the whole post and without each part, by the name of the row."""
+        return {"whole post": self.scores} | {f"without {part}": scores for part, scores in self.without.items()}
+
 
 def explain_post(
     model: MultimodalPreTrainedModel,
@@ -80,127 +85,127 @@ def explain_post(
     label: str | None = None,
     steps: int = 32,
 ) -> Explanation:
-    """Explain a model's score of a post.
+    """Explain the score that a model gives a label of a post.
 
     The attributions are integrated gradients (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML
-    2017) along one straight path from a baseline to the post, on which all words and pixels change together. They
-    are of the label's logit less the mean of all labels' logits, and sum to the difference of that score between post
-    and baseline, up to `gap`. Not of the logit alone: what all logits have in common moves no probability, and
-    cross-entropy never trains it away.
+    2017) along a straight path from a baseline to the post, on which all words and pixels change together. The
+    explained score is the logit of the label minus the mean of all logits, because a change that all logits share
+    does not change any probability. The attributions sum to the difference in score between post and baseline, up to
+    `gap`.
 
-    In the baseline, every token's embedding is the mean of the whole table, but for the special tokens that the
-    tokenizer adds to any text; and every pixel is zero after normalisation, which is mid-grey or the mean colour of
-    the encoder's training images. Both say nothing, and unlike an absent part they can be approached step by step.
-    Not the embedding of padding: it is often zero, where layer normalisation has a jump that no number of steps
-    follows. The aspect stays as it is.
-
-    The model is left as it was. Processors keep the first `max_images` images, and so does this.
+    In the baseline, the embedding of every token is the mean of the embedding table, except for the special tokens
+    that the tokenizer adds. (Layer normalisation is too steep at the embedding of padding, which is often zero.) Every
+    pixel is zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect
+    stays as it is. Only the first `max_images` images are read, as in the processor.
 
     Args:
-        images: anything that `load_image` reads.
-        label: the label to explain, by name; the likeliest unless given.
-        steps: points of the path. While the gap is over 2 % of the difference and over 0.005, it is done again with 4
-            and 16 times as many.
+        images: Anything that `load_image` reads.
+        label: Name of the label to explain, by default the one with the highest score.
+        steps: Number of points of the path. While the gap exceeds 2 % of the difference and 0.005, the computation is
+            repeated with 4 and 16 times as many points.
 
     Raises:
-        ImportError: captum is not installed.
-        ValueError: a label that the model does not know, or neither text nor image.
-        BadImageError: an image that cannot be decoded.
+        ImportError: If captum is not installed.
+        ValueError: If the model does not know the label, or there is neither text nor image.
+        BadImageError: If an image cannot be decoded.
     """
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if label is not None and label not in labels:
-        raise ValueError(f"label={label!r}: this model knows {', '.join(labels)}.")
+        raise ValueError(f"label={label!r} is not a label of this model; its labels are {', '.join(labels)}.")
     images = list(images)
     if not (text or "").strip() and not images:
         raise ValueError("There is nothing to explain: give a text, images or both.")
     batch = dict(processor(text=text, images=images, aspect=aspect))
     batch = {name: value.to(model.device) for name, value in batch.items()}
     batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-    pictures = [_seen(load_image(image), processor) for image in images[: processor.max_images]]
-    shown = prepare_text(text, processor.text_steps or [])
-    groups, special = _pieces(shown, processor)
+    read_images = [visible_part(load_image(image), processor) for image in images[: processor.max_images]]
+    pieces, is_special = split_text(prepare_text(text, processor.text_steps or []), processor)
 
     def scores_of(changes: dict[str, torch.Tensor]) -> dict[str, float]:
         logits = model(**batch | changes).logits[0].float()
         return dict(zip(labels, logits.softmax(-1).tolist(), strict=True))
 
-    with _evaluating(model):
+    with _evaluation_mode(model):
         with torch.no_grad():
             output = model(**batch)
             scores = scores_of({})
             without = {name: scores_of(changes) for name, changes in _removals(model, batch).items()}
         label = label or max(scores, key=scores.get)
-        of_tokens, heat, gap = _integrated_gradients(model, batch, special, labels.index(label), steps)
+        token_values, heat, gap = _integrated_gradients(model, batch, is_special, labels.index(label), steps)
     return Explanation(
         text=text,
         aspect=aspect,
-        images=pictures,
+        images=read_images,
         scores=scores,
         label=label,
-        words=[(piece, sum(of_tokens[token] for token in tokens)) for piece, tokens in groups],
-        heat=list(heat[: len(pictures)]),
+        words=[(piece, sum(token_values[token] for token in tokens)) for piece, tokens in pieces],
+        heat=list(heat[: len(read_images)]),
         without=without,
-        attention=_hops(model, batch, output, [tokens for _, tokens in groups]),
+        attention=_hops(model, batch, output, [tokens for _, tokens in pieces]),
         gap=gap,
     )
 
 
-def _seen(picture: Image.Image, processor: MultimodalProcessor) -> Image.Image:
-    """The part of a picture that the image processor leaves, so that heat lies where it belongs."""
+def visible_part(image: Image.Image, processor: MultimodalProcessor) -> Image.Image:
+    """Return the part of an image that is left after the image processor's centre crop."""
     image_processor = processor.image_processor
     if not getattr(image_processor, "do_center_crop", False):
-        return picture
+        return image
     size, (height, width) = dict(image_processor.size), processor.image_size
     if size.get("shortest_edge"):
-        across = down = size["shortest_edge"] / min(picture.size)
+        x_factor = y_factor = size["shortest_edge"] / min(image.size)
     else:
-        across, down = size["width"] / picture.width, size["height"] / picture.height
-    wide, high = min(width / across, picture.width), min(height / down, picture.height)
-    left, top = (picture.width - wide) / 2, (picture.height - high) / 2
-    return picture.crop((round(left), round(top), round(left + wide), round(top + high)))
+        x_factor, y_factor = size["width"] / image.width, size["height"] / image.height
+    crop_width, crop_height = min(width / x_factor, image.width), min(height / y_factor, image.height)
+    left, top = (image.width - crop_width) / 2, (image.height - crop_height) / 2
+    return image.crop((round(left), round(top), round(left + crop_width), round(top + crop_height)))
 
 
-def _pieces(text: str, processor: MultimodalProcessor) -> tuple[list[tuple[str, list[int]]], list[bool]]:
-    """The text cut into pieces, each with the indices of its tokens, none where it was not read; and which tokens the
-    tokenizer has added."""
+def split_text(text: str, processor: MultimodalProcessor) -> tuple[list[tuple[str, list[int]]], list[bool]]:
+    """Split a text into pieces.
+
+    Returns:
+        Each piece with the indices of its tokens, which are none for text that the model does not read; and for each
+        token whether it is a special token that the tokenizer has added.
+    """
     encoded = processor.tokenizer(text, truncation=True, max_length=processor.max_length).encodings[0]
-    special = [bool(added) for added in encoded.special_tokens_mask]
+    is_special = [bool(flag) for flag in encoded.special_tokens_mask]
     if not text.strip():
-        return [(text, [])] if text else [], special
-    # Of each code point, where the character that people see (with accents, skin tone, joined emoji) begins and ends.
+        return [(text, [])] if text else [], is_special
+    # The start and end of the visible character (with accents, skin tone, joined emoji) of each code point.
     begins, ends = [], []
     for cluster in regex.finditer(r"\X", text):
         begins += [cluster.start()] * len(cluster[0])
         ends += [cluster.end()] * len(cluster[0])
     spans: list[tuple[int, int, list[int]]] = []
     for token, (start, end) in enumerate(encoded.offsets):
-        if special[token]:
+        if is_special[token]:
             continue
-        start = min(start, len(text) - 1)  # a token of no character, a mere word boundary, goes to the next one
+        start = min(start, len(text) - 1)  # A token without characters (a word boundary) belongs to the next one.
         end = max(end, start + 1)
         start = end - len(text[start:end].lstrip() or text[start:end])
         start, end, tokens = begins[start], ends[end - 1], [token]
         if spans and start < spans[-1][1]:
-            before, until, others = spans.pop()
-            start, end, tokens = min(start, before), max(end, until), others + tokens
+            last_start, last_end, last_tokens = spans.pop()
+            start, end, tokens = min(start, last_start), max(end, last_end), last_tokens + tokens
         spans.append((start, end, tokens))
-    pieces, done = [], 0
+    pieces, position = [], 0
     for start, end, tokens in [*spans, (len(text), len(text), [])]:
-        if start > done:
-            pieces.append((text[done:start], []))
+        if start > position:
+            pieces.append((text[position:start], []))
         if end > start:
             pieces.append((text[start:end], tokens))
-        done = end
-    return pieces, special
+        position = end
+    return pieces, is_special
 
 
 @contextmanager
-def _evaluating(model: MultimodalPreTrainedModel) -> Iterator[None]:
-    """The model in eval mode, every module afterwards in the mode that it was in."""
+def _evaluation_mode(model: MultimodalPreTrainedModel) -> Iterator[None]:
+    """Put the model into evaluation mode, and afterwards every module back into its earlier mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        # cuDNN has no backward pass for an LSTM in eval mode
+        # cuDNN has no backward pass for an LSTM in evaluation mode.
         with torch.backends.cudnn.flags(enabled=False):
             yield
     finally:
@@ -209,14 +214,14 @@ def _evaluating(model: MultimodalPreTrainedModel) -> Iterator[None]:
 
 
 def _reads(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[bool, bool]:
-    """Whether there is a text, and whether there are images, that the model reads."""
+    """Return whether the model reads the text, and whether it reads the images, of this batch of one post."""
     base = model.base_model
     has_text, has_images = bool(batch["attention_mask"].any()), bool(batch["image_mask"].any())
     return base.text_encoder is not None and has_text, base.image_encoder is not None and has_images
 
 
 def _removals(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """By name of a part, the masks that hide it."""
+    """Return the masks that hide each part of the post, by the name of the part."""
     reads_text, reads_images = _reads(model, batch)
     removals = {}
     if reads_text:
@@ -225,88 +230,95 @@ def _removals(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) 
         mask = batch["image_mask"]  # (1, K)
         removals["images"] = {"image_mask": torch.zeros_like(mask)}
         if mask.shape[1] > 1:
-            one = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-            removals |= {f"image {slot + 1}": {"image_mask": mask & ~row} for slot, row in enumerate(one)}
+            slots = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+            removals |= {f"image {number}": {"image_mask": mask & ~slot} for number, slot in enumerate(slots, 1)}
     return removals
 
 
 def _integrated_gradients(
-    model: MultimodalPreTrainedModel,
-    batch: dict[str, torch.Tensor],
-    special: list[bool],
-    label: int,
-    steps: int,
+    model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor], is_special: list[bool], label: int, steps: int
 ) -> tuple[list[float], np.ndarray, float]:
-    """Attributions of the L tokens and of the pixels (K, H, W), zero for what is not read, and the gap."""
+    """Return the attributions of the L tokens, those of the pixels (K, H, W), and the gap.
+
+    The attributions of what the model does not read are zero.
+    """
     try:
         from captum.attr import IntegratedGradients
     except ImportError as error:
         raise ImportError("Explanations need captum: pip install 'mmsent[explain]'.") from error
-    slots, _, *size = batch["pixel_values"].shape[1:]
-    of_tokens, heat = [0.0] * batch["input_ids"].shape[1], np.zeros((slots, *size))
-    reads_text, reads_images = _reads(model, batch)
-    parts, baselines = {}, []
-    if reads_text:
-        table = _table(model.base_model.text_encoder)
-        with torch.no_grad():
-            parts["text"] = embeddings = table(batch["input_ids"])  # (1, L, D)
-            average = table.weight.mean(0)  # (D,)
-        baselines.append(torch.where(torch.tensor(special, device=model.device)[:, None], embeddings, average))
-    if reads_images:
-        parts["images"] = batch["pixel_values"]  # (1, K, 3, H, W)
-        baselines.append(torch.zeros_like(batch["pixel_values"]))
-    if not parts:
-        return of_tokens, heat, 0.0
+    num_images, _, *size = batch["pixel_values"].shape[1:]
+    token_values, heat = [0.0] * batch["input_ids"].shape[1], np.zeros((num_images, *size))
+    inputs, baselines = _path_ends(model, batch, is_special)
+    if not inputs:
+        return token_values, heat, 0.0
 
     def score(*points: torch.Tensor) -> torch.Tensor:
-        """S points of the path, embeddings (S, L, D) and pixels (S, K, 3, H, W) -> (S,)."""
-        given = dict(zip(parts, points, strict=True))
-        inputs = {name: value.expand(len(points[0]), *value.shape[1:]) for name, value in batch.items()}
-        if reads_images:
-            inputs["pixel_values"] = given["images"]
-        with _embedded(model.base_model.text_encoder, inputs["input_ids"], given.get("text")):
-            logits = model(**inputs).logits.float()  # (S, C)
+        """Return the scores (S,) of S points of the path: embeddings (S, L, D), pixels (S, K, 3, H, W) or both."""
+        values = dict(zip(inputs, points, strict=True))
+        expanded = {name: value.expand(len(points[0]), *value.shape[1:]) for name, value in batch.items()}
+        if "images" in values:
+            expanded["pixel_values"] = values["images"]
+        with _replace_embeddings(model.base_model.text_encoder, expanded["input_ids"], values.get("text")):
+            logits = model(**expanded).logits.float()  # (S, C)
         return logits[:, label] - logits.mean(1)
 
-    points, baselines = tuple(parts.values()), tuple(baselines)
     with torch.no_grad():
-        difference = (score(*points) - score(*baselines)).item()
+        difference = (score(*inputs.values()) - score(*baselines)).item()
     method = IntegratedGradients(score)
-    for times in REFINEMENTS:
-        found = method.attribute(points, baselines, n_steps=steps * times, internal_batch_size=INTERNAL_BATCH)
-        gap = difference - sum(part.double().sum().item() for part in found)
+    for n_steps in (steps * factor for factor in REFINEMENTS):
+        values = method.attribute(tuple(inputs.values()), baselines, n_steps=n_steps, internal_batch_size=BATCH_SIZE)
+        gap = difference - sum(value.double().sum().item() for value in values)
         if abs(gap) <= max(TOLERANCE * abs(difference), SMALL):
             break
-    found = dict(zip(parts, (part[0].double().cpu() for part in found), strict=True))
+    attributions = dict(zip(inputs, (value[0].double().cpu() for value in values), strict=True))
+    if "text" in attributions:
+        token_values = attributions["text"].sum(-1).tolist()
+    if "images" in attributions:
+        heat = attributions["images"].sum(1).numpy()  # (K, H, W)
+    return token_values, heat, gap
+
+
+def _path_ends(
+    model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor], is_special: list[bool]
+) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...]]:
+    """Return what the model reads of the post, "text" as embeddings and "images" as pixels, and their baselines."""
+    reads_text, reads_images = _reads(model, batch)
+    inputs, baselines = {}, []
     if reads_text:
-        of_tokens = found["text"].sum(-1).tolist()
+        table = _embedding_table(model.base_model.text_encoder)
+        with torch.no_grad():
+            inputs["text"] = embeddings = table(batch["input_ids"])  # (1, L, D)
+            mean = table.weight.mean(0)  # (D,)
+        baselines.append(torch.where(torch.tensor(is_special, device=model.device)[:, None], embeddings, mean))
     if reads_images:
-        heat = found["images"].sum(1).numpy()  # (K, H, W)
-    return of_tokens, heat, gap
+        inputs["images"] = batch["pixel_values"]  # (1, K, 3, H, W)
+        baselines.append(torch.zeros_like(batch["pixel_values"]))
+    return inputs, tuple(baselines)
 
 
-def _table(encoder: TextEncoder) -> nn.Module:
+def _embedding_table(encoder: TextEncoder) -> nn.Module:
     backbone = encoder.backbone
     return backbone if isinstance(backbone, WordVectors) else backbone.get_input_embeddings()
 
 
 @contextmanager
-def _embedded(encoder: TextEncoder | None, input_ids: torch.Tensor, embeddings: torch.Tensor | None) -> Iterator:
-    """While this lasts, the encoder reads `embeddings` (B, L, D) where it is given these very `input_ids`, and its own
-    where it is given others (an aspect)."""
+def _replace_embeddings(
+    encoder: TextEncoder | None, input_ids: torch.Tensor, embeddings: torch.Tensor | None
+) -> Iterator[None]:
+    """Let the encoder read `embeddings` (B, L, D) for this very tensor of ids, and its own for others (an aspect)."""
     if embeddings is None:
         yield
         return
-    meant = []
+    matches = []
 
-    def note(_, args: tuple) -> None:
-        meant.append(args[0] is input_ids)
+    def compare(_, args: tuple) -> None:
+        matches.append(args[0] is input_ids)
 
     def replace(_, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        return embeddings if meant[-1] else output
+        return embeddings if matches[-1] else output
 
-    hooks = [encoder.register_forward_pre_hook(note)]
-    hooks.append(_table(encoder).register_forward_hook(replace))
+    hooks = [encoder.register_forward_pre_hook(compare)]
+    hooks.append(_embedding_table(encoder).register_forward_hook(replace))
     try:
         yield
     finally:
@@ -317,8 +329,7 @@ def _embedded(encoder: TextEncoder | None, input_ids: torch.Tensor, embeddings: 
 def _hops(
     model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor], output: MultimodalOutput, pieces: list[list[int]]
 ) -> list[Hop]:
-    """The attentions by hop. Where a modality has fewer hops than the other, its last ones stand beside the other's
-    last ones."""
+    """Return the attention by hop. The hops of a modality that has fewer are the last ones."""
     reads_text, reads_images = _reads(model, batch)
     texts = [weights[0].tolist() for weights in output.text_attentions or ()] if reads_text else []
     texts = [[sum(weights[token] for token in tokens) for tokens in pieces] for weights in texts]
@@ -331,7 +342,7 @@ def _hops(
 
 
 def _grids(weights: np.ndarray, batch: dict[str, torch.Tensor]) -> list[np.ndarray]:
-    """Weights (K·R,) of the regions, row by row, as K grids (h, w) with the proportions of the pixels."""
-    slots, _, height, width = batch["pixel_values"].shape[1:]
-    rows = round((len(weights) / slots * height / width) ** 0.5)
-    return list(weights.reshape(slots, rows, -1))
+    """Return the weights (K·R,) of the regions as K grids (h, w) with the aspect ratio of the pixels."""
+    num_images, _, height, width = batch["pixel_values"].shape[1:]
+    rows = round((len(weights) / num_images * height / width) ** 0.5)
+    return list(weights.reshape(num_images, rows, -1))

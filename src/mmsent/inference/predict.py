@@ -1,57 +1,57 @@
-"""Predict the sentiment of a file or folder of posts.
+"""Predict the sentiment of the posts in a file or folder.
 
-    python predict.py --model RUN --input posts.csv --output predictions.jsonl
-    accelerate launch --num_processes 2 predict.py ...
+    mmsent predict --model RUN --input posts.csv --output predictions.jsonl
+    accelerate launch --num_processes 2 -m mmsent predict ...
 
-Input: CSV, TSV, JSONL or Parquet, or a folder of `<id>.txt` with `<id>.jpg`, `<id>.png` ... beside them. Several
-pictures of a post stand in one cell as a JSON list, or with `;` between them. Output: JSONL, CSV or Parquet, in the
-order of the input; each line has its row's number, from 1 on. Rows that cannot be predicted go to OUTPUT.bad.jsonl,
-with the reason.
+The input is a CSV, TSV, JSONL or Parquet file, or a folder of <id>.txt with <id>.jpg, <id>.png ... beside them. A cell
+with several images is a JSON list, or has `;` between the names. The output is a JSONL, CSV or Parquet file in the
+order of the input; each line has the number of its row, counted from 1. Rows that cannot be predicted are written to
+OUTPUT.bad.jsonl with the reason.
 
-Each process keeps what it has done in OUTPUT.part-N.jsonl; at the end these are merged into OUTPUT and removed. The
-same command again goes on where a killed one was. It ends with 0 where all rows were predicted, with 1 where some were
-bad, with 2 where the command itself was wrong.
+Each process writes its progress to OUTPUT.part-N.jsonl; at the end these files are merged into OUTPUT and deleted. If
+the command is interrupted, run it again to continue. The exit code is 0 if all rows were predicted, 1 if some rows
+were bad, and 2 if the command itself was wrong.
 """
 
 import argparse
-import csv
 import heapq
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 from transformers import pipeline
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from mmsent.dataset_scripts.common_files import atomic_write
 from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
 from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .post_files import PostFile, RawRow, open_posts
+from .writers import WRITERS, write_jsonl
 
-MAX_REASON = 1000  # characters of what is said of a bad row, which may quote it
-PARQUET_ROWS = 10_000  # of a row group that is written
+MAX_REASON = 1000  # maximum length in characters of the reason for a bad row, which may quote the row
 
 
 def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """Parse the command line; return the parser too, for later errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="run folder or Hub id")
     parser.add_argument("--input", type=Path, required=True, help="file or folder of posts")
-    parser.add_argument("--output", type=Path, required=True, help=f"ends with {', '.join(WRITERS)}")
-    for part, usual in (("text", "text"), ("image", "images or image"), ("aspect", "aspect"), ("id", "id")):
-        parser.add_argument(f"--{part}_column", help=f"unless it is called {usual}")
-    parser.add_argument("--image_dir", type=Path, help="what picture paths are relative to; the input's folder")
-    parser.add_argument("--allow_absolute_paths", action="store_true", help="pictures may lie anywhere")
+    parser.add_argument("--output", type=Path, required=True, help=f"file to write: {', '.join(WRITERS)}")
+    for field, default in (("text", "text"), ("image", "images or image"), ("aspect", "aspect"), ("id", "id")):
+        parser.add_argument(f"--{field}_column", help=f"column of the {field} (default: {default})")
+    parser.add_argument(
+        "--image_dir", type=Path, help="folder that image paths are relative to (default: the input's)"
+    )
+    parser.add_argument("--allow_absolute_paths", action="store_true", help="allow images outside of --image_dir")
     parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--trust_remote_code", action="store_true", help="run the model folder's own Python code")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code of the model's folder")
     args = parser.parse_args(argv)
     if args.output.suffix.lower() not in WRITERS:
         parser.error(f"--output {args.output} must end with one of {', '.join(WRITERS)}.")
@@ -61,12 +61,13 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
 
 
 def main() -> int:
+    """Run the command and return its exit code."""
     parser, args = parse_arguments(sys.argv[1:])
-    # Without the argument, processes on a CPU would not know of each other.
+    # Without the argument, processes on a CPU would not know each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    chosen = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
+    columns = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
     try:
-        posts = open_posts(args.input, chosen | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
+        posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
         pipe = pipeline(
             TASK,
             model=args.model,
@@ -74,73 +75,80 @@ def main() -> int:
             trust_remote_code=args.trust_remote_code,
             pipeline_class=ImageTextSentimentPipeline,
         )
-        settings = describe(args, posts, pipe, accelerator.num_processes)
+        settings = describe_settings(args, posts, pipe, accelerator.num_processes)
         with accelerator.main_process_first():
-            part, done = begin(args.output, accelerator.process_index, settings)
+            part, last_row = open_part(args.output, accelerator.process_index, settings)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     with part:
-        predict(pipe, posts, part, done, args.batch_size, accelerator)
+        predict(pipe, posts, part, last_row, args.batch_size, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return 0
-    parts = [_part(args.output, index) for index in range(accelerator.num_processes)]
+    parts = [_part_path(args.output, index) for index in range(accelerator.num_processes)]
     predicted, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
     for path in parts:
         path.unlink()
-    print(f"{predicted} posts predicted, in {args.output}")
+    print(f"{predicted} posts predicted and written to {args.output}")
     if bad:
-        print(f"{bad} rows could not be: see {_bad(args.output)}")
+        print(f"{bad} rows could not be predicted; for the reasons see {_bad_rows_path(args.output)}")
     return 1 if bad else 0
 
 
-def describe(args: argparse.Namespace, posts: PostFile, pipe: ImageTextSentimentPipeline, processes: int) -> dict:
-    """All that a prediction depends on: two commands may share their parts only if these are the same."""
+def describe_settings(
+    args: argparse.Namespace, posts: PostFile, pipe: ImageTextSentimentPipeline, num_processes: int
+) -> dict:
+    """Return all that predictions depend on. A command continues a part only if it was begun with the same."""
     weights = Path(args.model, SAFE_WEIGHTS_NAME)
-    version = weights.stat().st_mtime_ns if weights.is_file() else getattr(pipe.model.config, "_commit_hash", None)
+    commit = getattr(pipe.model.config, "_commit_hash", None)
     return {
         "model": args.model,
-        "model_version": version,
+        "model_version": weights.stat().st_mtime_ns if weights.is_file() else commit,
         "input": str(args.input),
         "input_version": posts.state(),
         "columns": posts.columns,
         "image_dir": str(posts.image_dir),
         "allow_absolute_paths": posts.allow_absolute_paths,
         "batch_size": args.batch_size,
-        "processes": processes,
+        "processes": num_processes,
     }
 
 
-def begin(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int]:
-    """Open a process's part, with the settings in its first line, and say which row was the last one done, 0 if none.
+def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int]:
+    """Open the part of one process, whose first line holds the settings.
 
-    A last line that a kill cut short is removed.
+    A last line that is incomplete because the process was killed is removed.
+
+    Returns:
+        The file, and the number of the last row that is in it (0 for a new part).
 
     Raises:
-        ValueError: `output` exists, or the part was begun with other settings.
+        ValueError: If `output` exists, or the part was begun with other settings.
     """
-    path = _part(output, process)
+    path = _part_path(output, process)
     if output.exists() and not path.exists():
-        raise ValueError(f"{output} exists already: remove it, or choose another --output.")
+        raise ValueError(f"{output} exists already: delete it, or choose another --output.")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.open("ab+")
     part.seek(0)
-    complete, first, last = 0, None, None
+    size, first, last = 0, None, None
     for line in part:
         if line.endswith(b"\n"):
-            complete, first, last = complete + len(line), first or line, line
-    part.truncate(complete)
+            size, first, last = size + len(line), first or line, line
+    part.truncate(size)
     if first is None:
         part.write(json.dumps({"row": 0, "settings": settings}).encode() + b"\n")
         part.flush()
         return part, 0
-    begun = json.loads(first)["settings"]
-    other = [
-        f"{name} was {begun.get(name)}, is {value}" for name, value in settings.items() if begun.get(name) != value
+    earlier = json.loads(first)["settings"]
+    changes = [
+        f"{name} was {earlier.get(name)} and is now {value}"
+        for name, value in settings.items()
+        if earlier.get(name) != value
     ]
-    if other:
+    if changes:
         part.close()
-        raise ValueError(f"{path} was begun otherwise: {'; '.join(other)}. Remove it to begin anew.")
+        raise ValueError(f"{path} was begun with other settings: {'; '.join(changes)}. Delete it to start again.")
     return part, json.loads(last)["row"]
 
 
@@ -148,145 +156,90 @@ def predict(
     pipe: ImageTextSentimentPipeline,
     posts: PostFile,
     part: BinaryIO,
-    done: int,
+    last_row: int,
     batch_size: int,
     accelerator: Accelerator,
 ) -> None:
-    """Write a line for each row of this process that is not done yet, in order; batches are dealt out in turns."""
+    """Write a line to `part` for each row of this process after `last_row`. The processes take batches in turn."""
     bar = tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
-    for index, numbered in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
-        rows = dict(numbered)
+    for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
+        rows = dict(numbered_rows)
         if index % accelerator.num_processes == accelerator.process_index:
-            waiting = {number: row for number, row in rows.items() if number > done}
-            for record in records(pipe, posts, waiting):
+            new_rows = {number: row for number, row in rows.items() if number > last_row}
+            for record in predict_rows(pipe, posts, new_rows):
                 part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             part.flush()
-        if done >= max(rows):  # of an earlier command: counts as progress, not as speed
+        if last_row >= max(rows):  # Rows of an earlier command count as progress but not as speed.
             bar.initial += len(rows)
         bar.update(len(rows))
     bar.close()
 
 
-def records(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, RawRow]) -> Iterator[dict]:
-    """What is said of each row: `{"row", "id", "prediction", "scores"}`, or `{"row", "id", "error"}`."""
-    ready, errors = {}, {}
+def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, RawRow]) -> Iterator[dict]:
+    """Yield a record for each row: `{"row", "id", "prediction", "scores"}` or `{"row", "id", "error"}`."""
+    valid_posts, errors = {}, {}
     for number, row in rows.items():
         try:
-            ready[number] = posts.post(row)
+            valid_posts[number] = posts.post(row)
         except ValueError as error:
             errors[number] = str(error)
     try:
-        batch = pipe.preprocess(list(ready.values())) if ready else None
-    except ValueError:  # one is bad: see which
-        for number, post in list(ready.items()):
+        batch = pipe.preprocess(list(valid_posts.values())) if valid_posts else None
+    except ValueError:  # At least one post is bad: try each one alone.
+        for number, post in list(valid_posts.items()):
             try:
                 pipe.preprocess([post])
             except ValueError as error:
                 errors[number] = str(error)
-                del ready[number]
-        batch = pipe.preprocess(list(ready.values())) if ready else None
-    results = pipe.postprocess(pipe.forward(batch)) if ready else []
-    found = dict(zip(ready, results, strict=True))
+                del valid_posts[number]
+        batch = pipe.preprocess(list(valid_posts.values())) if valid_posts else None
+    outputs = pipe.postprocess(pipe.forward(batch)) if valid_posts else []
+    results = dict(zip(valid_posts, outputs, strict=True))
     for number, row in rows.items():
         record = {"row": number, "id": posts.id_of(row)}
         if number in errors:
             yield record | {"error": replace_lone_surrogates(errors[number][:MAX_REASON])}
             continue
-        scores = {entry["label"]: round(entry["score"], 6) for entry in found[number]}
-        in_order = {name: scores[name] for name in pipe.model.config.id2label.values()}
-        yield record | {"prediction": found[number][0]["label"], "scores": in_order}
-
-
-# ------------------------------------------------------------------------------------------------------------- output
+        scores = {entry["label"]: round(entry["score"], 6) for entry in results[number]}
+        ordered_scores = {label: scores[label] for label in pipe.model.config.id2label.values()}
+        yield record | {"prediction": results[number][0]["label"], "scores": ordered_scores}
 
 
 def merge(parts: list[Path], output: Path, labels: list[str]) -> tuple[int, int]:
-    """Parts to one output in the order of the rows, beside it the bad rows; how many of each.
+    """Merge the parts into `output` and the file of bad rows, both in the order of the rows.
 
-    Both files are there completely or not at all.
+    Returns:
+        The number of predicted rows and the number of bad rows.
     """
-    rows = heapq.merge(*(_lines(path) for path in parts), key=lambda record: record["row"])
-    new_output, new_bad = (path.with_name(f"{path.name}.new") for path in (output, _bad(output)))
+    records = heapq.merge(*(_read_part(path) for path in parts), key=lambda record: record["row"])
     predicted = bad = 0
-    with WRITERS[output.suffix.lower()](new_output, labels) as write, _write_jsonl(new_bad, labels) as write_bad:
-        for record in rows:
+    with (
+        atomic_write(output) as new_output,
+        atomic_write(_bad_rows_path(output)) as new_bad_rows,
+        WRITERS[output.suffix.lower()](new_output, labels) as write,
+        write_jsonl(new_bad_rows, labels) as write_bad_row,
+    ):
+        for record in records:
             if "error" in record:
                 bad += 1
-                write_bad(record)
+                write_bad_row(record)
             else:
                 predicted += 1
                 write(record)
-    if bad:
-        new_bad.replace(_bad(output))
-    else:
-        new_bad.unlink()
-        _bad(output).unlink(missing_ok=True)
-    new_output.replace(output)
+    if not bad:
+        _bad_rows_path(output).unlink()
     return predicted, bad
 
 
-def _part(output: Path, process: int) -> Path:
+def _part_path(output: Path, process: int) -> Path:
     return output.with_name(f"{output.name}.part-{process}.jsonl")
 
 
-def _bad(output: Path) -> Path:
+def _bad_rows_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.bad.jsonl")
 
 
-def _lines(path: Path) -> Iterator[dict]:
+def _read_part(path: Path) -> Iterator[dict]:
     with path.open(encoding="utf-8") as lines:
         next(lines)  # the settings
         yield from map(json.loads, lines)
-
-
-@contextmanager
-def _write_jsonl(path: Path, labels: Iterable[str]) -> Iterator[Callable[[dict], None]]:
-    with path.open("w", encoding="utf-8") as file:
-        yield lambda record: file.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _flat(record: dict) -> list:
-    return [record["row"], record["id"], record["prediction"], *record["scores"].values()]
-
-
-def _columns(labels: Iterable[str]) -> list[str]:
-    return ["row", "id", "prediction", *(f"score_{label}" for label in labels)]
-
-
-@contextmanager
-def _write_csv(path: Path, labels: Iterable[str]) -> Iterator[Callable[[dict], None]]:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_columns(labels))
-        yield lambda record: writer.writerow(_flat(record))
-
-
-@contextmanager
-def _write_parquet(path: Path, labels: Iterable[str]) -> Iterator[Callable[[dict], None]]:
-    names = _columns(labels)
-    types = [pa.int64(), pa.string(), pa.string(), *[pa.float64()] * (len(names) - 3)]
-    schema = pa.schema(list(zip(names, types, strict=True)))
-    kept: list[list] = []
-
-    def flush() -> None:
-        columns = zip(*kept, strict=True) if kept else [[] for _ in names]
-        arrays = [pa.array(list(column), kind) for column, kind in zip(columns, types, strict=True)]
-        writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-        kept.clear()
-
-    def write(record: dict) -> None:
-        kept.append(_flat(record))
-        if len(kept) == PARQUET_ROWS:
-            flush()
-
-    with pq.ParquetWriter(path, schema) as writer:
-        yield write
-        flush()
-
-
-Writer = Callable[[Path, Iterable[str]], AbstractContextManager[Callable[[dict], None]]]
-WRITERS: dict[str, Writer] = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}
-
-
-if __name__ == "__main__":
-    sys.exit(main())
