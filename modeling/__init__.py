@@ -1,70 +1,68 @@
-"""The architectures: one file each, and what they share in `common_*.py`.
+"""The architectures: each has a file of its own, and what they share is in `common_*.py`.
 
-Importing this package imports neither an architecture nor PyTorch. A row of `ARCHITECTURES` imports its file when one
-of its classes is used; `register` imports them all.
+Importing this package imports neither an architecture nor PyTorch. The file of an architecture is imported when one
+of its classes is first used; `register` imports them all.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A row of the table of architectures; the file's docstring has the title of the paper.
+    """A row of the table of architectures. The docstring of the file names the title of the paper.
 
     Args:
-        module: file of the architecture, which is also its `model_type`.
-        prefix: beginning of the names of its classes, as in `CoMNConfig`.
-        reads: what it reads.
-        authors: of the paper.
-        venue: where the paper was published.
-        year: when.
+        name: The name of the file, which is also the `model_type`.
+        prefix: The beginning of the names of the classes, as in `CoMNConfig`.
+        reads: The modalities that the architecture reads.
+        authors: The authors of the paper.
+        venue: Where the paper was published.
+        year: The year of publication.
     """
 
-    module: str
+    name: str
     prefix: str
     reads: tuple[str, ...]
     authors: str
     venue: str
     year: int
 
-    def _load(self, suffix: str) -> type:
-        return getattr(import_module(f".{self.module}", __name__), self.prefix + suffix)
-
-    @cached_property
+    @property
     def config(self) -> type:
-        return self._load("Config")
+        return self._class("Config")
 
-    @cached_property
+    @property
     def processor(self) -> type:
-        return self._load("Processor")
+        return self._class("Processor")
 
-    @cached_property
+    @property
     def model(self) -> type:
-        return self._load("Model")
+        return self._class("Model")
 
-    @cached_property
+    @property
     def classifier(self) -> type:
-        return self._load("ForSequenceClassification")
+        return self._class("ForSequenceClassification")
+
+    def _class(self, suffix: str) -> type:
+        return getattr(import_module(f".{self.name}", __name__), self.prefix + suffix)
 
 
 BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
-ARCHITECTURES = {
-    row.module: row
-    for row in (
-        Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
-        Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
-        Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
-        Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
-        Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
-        Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
-    )
-}
+_ROWS = (
+    Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+    Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
+    Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
+    Architecture("mdse", "MDSE", BOTH, "Li, Wang, Luo, Wu, Jiang", "ICASSP", 2024),
+    Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
+    Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
+)
+ARCHITECTURES = {row.name: row for row in _ROWS}
 
 
 def register() -> None:
-    """Make transformers' Auto classes know every architecture, and `pipeline` the task "image-text-sentiment"."""
+    """Register every architecture with transformers' Auto classes, and the task "image-text-sentiment" with
+    `pipeline`."""
     from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoProcessor
     from transformers.pipelines import PIPELINE_REGISTRY
 

@@ -1,8 +1,10 @@
-"""Co-Memory+Aspect, a baseline of MIMN's paper: the co-memory network with both memories started by the aspect.
+"""Co-Memory+Aspect: the co-memory network with both memories started by the aspect, a baseline of MIMN's paper.
 
-Nan Xu, Wenji Mao, Guandan Chen: Multi-Interactive Memory Network for Aspect Based Multimodal Sentiment Analysis. AAAI
-2019. The paper names the baseline and gives no equations; this is the authors' code, github.com/xunan0812/MIMN, where
-it is called MemNet2.
+Xu, Mao, Chen: *Multi-Interactive Memory Network for Aspect Based Multimodal Sentiment Analysis*. AAAI 2019,
+https://doi.org/10.1609/aaai.v33i01.3301371.
+
+The paper names the baseline without equations. This follows the authors' code, github.com/xunan0812/MIMN, which calls
+it MemNet2.
 """
 
 from typing import Literal
@@ -11,21 +13,24 @@ import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from .common_base import MultimodalConfig, MultimodalOutput
+from .common_base import MultimodalOutput
+from .common_config import MultimodalConfig
+from .common_heads import MultimodalForSequenceClassification
 from .common_layers import MaskedLSTM, ProjectedAttention, masked_mean
-from .mimn import MIMNPreTrainedModel, MIMNProcessor
+from .common_memory import AspectMemoryPreTrainedModel, image_slots, region_weights
+from .common_processing import MultimodalProcessor
 
 
 @strict
 class CoMemoryAspectConfig(MultimodalConfig):
-    """Config of Co-Memory+Aspect; the fields of `MultimodalConfig` and these. Every vector has the text's width.
+    """Config of Co-Memory+Aspect: the fields of `MultimodalConfig` and these. Every vector has the text's width.
 
     Args:
-        hops: updates of both vectors, at least 1.
-        scoring: `"scalar"` as in the code, or `"additive"`, see `ProjectedAttention`.
-        image_memory: `"images"`, as in the code: a slot of the image memory is an image, the mean of its regions; or
-            `"regions"`: every region of every image.
-        dropout: share of the two vectors dropped before the classifier (none in the code).
+        hops: The number of updates of both vectors, at least 1.
+        scoring: `"scalar"` as in the authors' code, or `"additive"`, see `ProjectedAttention`.
+        image_memory: What a slot of the image memory is. `"images"`, as in the authors' code: an image, as the mean
+            of its regions. `"regions"`: a region of any image.
+        dropout: The share of the two vectors that is dropped before the classifier (none in the authors' code).
     """
 
     model_type = "co_memory_aspect"
@@ -40,12 +45,20 @@ class CoMemoryAspectConfig(MultimodalConfig):
         if self.hops < 1:
             raise ValueError(f"hops={self.hops}: at least one hop is needed.")
 
+    @property
+    def fused_size(self) -> int:
+        """The length of [v_text; v_image]."""
+        return 2 * self.text_hidden_size
 
-class CoMemoryAspectProcessor(MIMNProcessor):
-    """The processor of Co-Memory+Aspect, which is MIMN's."""
+
+class CoMemoryAspectProcessor(MultimodalProcessor):
+    """The processor of Co-Memory+Aspect: by default 320 tokens of text, 4 of the aspect, and 5 images, as of MIMN."""
+
+    default_max_length = 320
+    default_max_images = 5
 
 
-class CoMemoryAspectPreTrainedModel(MIMNPreTrainedModel):
+class CoMemoryAspectPreTrainedModel(AspectMemoryPreTrainedModel):
     config_class = CoMemoryAspectConfig
     base_model_prefix = "co_memory_aspect"
 
@@ -53,9 +66,9 @@ class CoMemoryAspectPreTrainedModel(MIMNPreTrainedModel):
 class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
     """The two memories and their hops, without classifier.
 
-    Each hop, `v_text = Lin(v_text) + Att(text memory, v_image)` and then `v_image = Lin(v_image) + Att(image memory,
-    v_text)`: the second reads what the first has just written. One `Lin` and one `Att` serve both vectors and every
-    hop; both vectors start as the mean of the aspect's tokens.
+    In each hop `v_text = Lin(v_text) + Att(text memory, v_image)`, and then `v_image = Lin(v_image) + Att(image
+    memory, v_text)`, which reads the new `v_text`. Both vectors and all hops share one `Lin` and one `Att`. Both
+    vectors start as the mean of the aspect's tokens.
     """
 
     _auto_class = "AutoModel"
@@ -69,43 +82,36 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         self.attention = ProjectedAttention(size, config.scoring)
         self.post_init()
 
-    def forward(
+    def fuse(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        aspect_input_ids: torch.Tensor | None = None,
-        aspect_attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
+        tokens: torch.Tensor,
+        text_mask: torch.Tensor,
+        regions: torch.Tensor,
+        image_mask: torch.Tensor,
+        aspect: torch.Tensor,
+        aspect_mask: torch.Tensor,
     ) -> MultimodalOutput:
-        """See `MultimodalOutput`; `fused` is [v_text; v_image] (B, 2 · D_text).
+        """Update both vectors hop by hop; `fused` is [v_text; v_image] (B, 2 · D).
 
-        Attentions have `hops` tensors; with `image_memory="images"` the weight of an image is spread evenly over its
-        R regions. An absent aspect is a zero vector.
+        Each tuple of attentions has `hops` tensors. An absent aspect is a zero vector.
+
+        Args:
+            tokens: (B, L, D) The text memory, with text_mask (B, L) bool.
+            regions: (B, K, R, D_i) The regions of the images, with image_mask (B, K) bool.
+            aspect: (B, N, D) The tokens of the aspect, with aspect_mask (B, N) bool.
         """
-        text, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
-        aspect, aspect_mask = self.encode_aspect(aspect_input_ids, aspect_attention_mask, text)  # (B, N, D), (B, N)
-        regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D_i), (B, K)
-        num_regions = regions.shape[2]
-        if self.config.image_memory == "images":
-            regions = regions.mean(2, keepdim=True)  # (B, K, 1, D_i)
-        image_mask = image_mask.repeat_interleave(regions.shape[2], 1)  # (B, M); M is K images or K·R regions
-        image = self.image_lstm(regions.flatten(1, 2), image_mask)  # (B, M, D)
-
+        image_memory = self.config.image_memory
+        slots, slot_mask = image_slots(regions, image_mask, image_memory)  # (B, M, D_i), (B, M)
+        images = self.image_lstm(slots, slot_mask)  # (B, M, D)
         v_text = v_image = masked_mean(aspect, aspect_mask)  # (B, D)
         text_attentions, image_attentions = [], []
         for _ in range(self.config.hops):
-            text_read, text_weights = self.attention(text, text_mask, v_image)
+            text_read, text_weights = self.attention(tokens, text_mask, v_image)
             v_text = self.update(v_text) + text_read
-            image_read, image_weights = self.attention(image, image_mask, v_text)
+            image_read, image_weights = self.attention(images, slot_mask, v_text)
             v_image = self.update(v_image) + image_read
             text_attentions.append(text_weights)
-            if self.config.image_memory == "images":
-                image_weights = image_weights.repeat_interleave(num_regions, 1) / num_regions
-            image_attentions.append(image_weights)  # (B, K·R)
+            image_attentions.append(region_weights(image_weights, regions.shape[2], image_memory))
         return MultimodalOutput(
             text_attentions=tuple(text_attentions),
             image_attentions=tuple(image_attentions),
@@ -113,22 +119,9 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         )
 
 
-class CoMemoryAspectForSequenceClassification(CoMemoryAspectPreTrainedModel):
-    """Co-Memory+Aspect with the code's classifier, `softmax(W[v_text; v_image] + b)`, trained by cross-entropy."""
+class CoMemoryAspectForSequenceClassification(MultimodalForSequenceClassification, CoMemoryAspectPreTrainedModel):
+    """Co-Memory+Aspect with the classifier of the authors' code, `softmax(W[v_text; v_image] + b)`, trained with
+    cross-entropy."""
 
     _auto_class = "AutoModelForSequenceClassification"
-
-    def __init__(self, config: CoMemoryAspectConfig):
-        super().__init__(config)
-        self.co_memory_aspect = CoMemoryAspectModel(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(2 * config.text_hidden_size, config.num_labels)
-        self.post_init()
-
-    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> MultimodalOutput:
-        """The inputs of `CoMemoryAspectModel.forward`, and labels (B,) for the loss; returns its output with `logits`
-        (B, C)."""
-        output = self.co_memory_aspect(**inputs)
-        output.logits = self.classifier(self.dropout(output.fused))
-        output.loss = self.classification_loss(output.logits, labels)
-        return output
+    model_class = CoMemoryAspectModel

@@ -177,11 +177,16 @@ class MaskedLSTM(nn.Module):
 
 
 def masked_mean(memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The mean of memory (B, M, D) over the True positions of mask (B, M): (B, D), zero where a row has none."""
+    """Return the mean (B, D) of memory (B, M, D) over the True positions of mask (B, M), zero if there are none."""
     weights = mask.to(memory.dtype)  # (B, M)
     return attend(weights / weights.sum(1, keepdim=True).clamp(min=1), memory)
 
 
 def attend(weights: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-    """The weighted sum of the memory: weights (B, M), memory (B, M, D) -> (B, D)."""
+    """Return the sum (B, D) of memory (B, M, D) with weights (B, M)."""
     return torch.bmm(weights.to(memory.dtype).unsqueeze(1), memory).squeeze(1)
+
+
+def flatten_regions(regions: torch.Tensor, image_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return one memory (B, K·R, D) of all images and its mask (B, K·R), from (B, K, R, D) and (B, K) bool."""
+    return regions.flatten(1, 2), image_mask.repeat_interleave(regions.shape[2], 1)

@@ -1,7 +1,9 @@
-"""CoMN, the co-memory network: text and image memories that guide each other's attention over several hops.
+"""CoMN: text and image memories that guide each other's attention over several hops.
 
-Nan Xu, Wenji Mao, Guandan Chen: A Co-Memory Network for Multimodal Sentiment Analysis. SIGIR 2018. No code was
-published; where the paper leaves a choice, the config has a switch.
+Xu, Mao, Chen: *A Co-Memory Network for Multimodal Sentiment Analysis*. SIGIR 2018,
+https://doi.org/10.1145/3209978.3210093.
+
+No code was published. Where the paper leaves a choice, the config has a switch.
 """
 
 from typing import Literal
@@ -11,29 +13,32 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
-from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .common_layers import GuidedAttention, attend, masked_softmax
+from .common_base import MultimodalOutput, MultimodalPreTrainedModel
+from .common_config import MultimodalConfig
+from .common_heads import MultimodalForSequenceClassification
+from .common_layers import GuidedAttention, attend, flatten_regions, masked_softmax
 from .common_processing import MultimodalProcessor
 
 
 @strict
 class CoMNConfig(MultimodalConfig):
-    """Config of the co-memory network; the fields of `MultimodalConfig` and these.
+    """Config of the co-memory network: the fields of `MultimodalConfig` and these.
 
-    The rows of the paper's Table 2 are one setting each: MN-Hop1 is `hops=1`; MN-Hop2 is `hops=2, cross="none"`;
+    Each row of the paper's Table 2 is one setting. MN-Hop1 is `hops=1`; MN-Hop2 is `hops=2, cross="none"`;
     MN-Hop2+text2img and MN-Hop2+img2text are `cross="text2image"` and `cross="image2text"`; CoMN-HopK is `hops=K`.
 
     Args:
-        hops: passes over the memories, at least 1. The first is guided by learned vectors (equations 1 to 6).
-        cross: whose vector guides from the second hop on. `"both"`: each memory is guided by the other modality's
-            vector (CoMN). `"text2image"`: the text guides the image, itself being guided by its own vector;
-            `"image2text"`: the other way round. `"none"`: each is guided by its own vector. The paper gives no
-            equations for the last three; guiding by the own vector is the reading of this project.
-        visual_memory: what a visual memory slot is. The paper's letter says both: `"regions"`, the feature vector of
-            one cell of the map ("corresponds to a part of an image"), or `"channels"`, the map of one filter
+        hops: The number of passes over the memories, at least 1. Learned vectors guide the first (equations 1 to 6).
+        cross: Whose vector guides the attention from the second hop on. `"both"`: the vector of the other modality
+            guides each memory (CoMN). `"text2image"`: the text guides the image, and its own vector guides the text.
+            `"image2text"`: the reverse. `"none"`: each is guided by its own vector. The paper gives no equations for
+            the last three; that a memory is guided by its own vector is the reading of this project.
+        visual_memory: What a slot of the visual memory is. The paper's text supports both: `"regions"`, the feature
+            vector of one cell of the map ("corresponds to a part of an image"), or `"channels"`, the map of one filter
             (L = 2048 slots of 25 numbers).
         scoring: `"scalar"` as in the paper's equations 10 and 13, or `"additive"`, see `GuidedAttention`.
-        dropout: share of the two vectors dropped before the classifier (in the paper, rate and place are unstated).
+        dropout: The share of the two vectors that is dropped before the classifier. The paper does not state the rate
+            or the place.
     """
 
     model_type = "comn"
@@ -51,12 +56,17 @@ class CoMNConfig(MultimodalConfig):
 
     @property
     def visual_memory_size(self) -> int:
-        """Length of a visual memory slot."""
+        """The length of a slot of the visual memory."""
         return self.image_regions if self.visual_memory == "channels" else self.image_hidden_size
+
+    @property
+    def fused_size(self) -> int:
+        """The length of [v_text; v_image]."""
+        return self.text_hidden_size + self.visual_memory_size
 
 
 class CoMNProcessor(MultimodalProcessor):
-    """The processor of CoMN: 50 tokens of text (the paper's length), one image unless told otherwise, no aspect."""
+    """The processor of CoMN: by default 50 tokens of text (the paper's length) and one image."""
 
 
 class FirstHop(nn.Module):
@@ -68,7 +78,7 @@ class FirstHop(nn.Module):
         self.query = nn.Parameter(torch.empty(memory_size))
 
     def forward(self, memory: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """memory (B, M, D), mask (B, M) bool -> attended vector (B, D), weights (B, M)."""
+        """Read memory (B, M, D) with mask (B, M) bool: return the vector (B, D) and the weights (B, M)."""
         weights = masked_softmax(torch.tanh(self.memory_proj(memory)) @ self.query, mask)
         return attend(weights, memory), weights
 
@@ -101,10 +111,10 @@ class CoMNModel(CoMNPreTrainedModel):
         self.post_init()
 
     def _hops(self, size: int, other_size: int, is_guided: bool, guides: bool) -> nn.ModuleList:
-        """The hops of one tower, the last of them last.
+        """Make the hops of one modality, in order.
 
-        The earlier hops of a tower that is guided by the other and guides nobody would be read by nobody: it has but
-        one hop, so that every weight of the model is trained.
+        If the other modality guides this one, but not the reverse, nothing reads the earlier hops of this modality.
+        Then it has only the last hop, so that every weight of the model is trained.
         """
         hops, scoring = self.config.hops, self.config.scoring
         later = [GuidedAttention(size, other_size if is_guided else size, scoring) for _ in range(hops - 1)]
@@ -112,35 +122,29 @@ class CoMNModel(CoMNPreTrainedModel):
             return nn.ModuleList(later[-1:])
         return nn.ModuleList([FirstHop(size), *later])
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
+    def fuse(
+        self, tokens: torch.Tensor, text_mask: torch.Tensor, regions: torch.Tensor, image_mask: torch.Tensor
     ) -> MultimodalOutput:
-        """See `MultimodalOutput`; `fused` is [v_text; v_image] (B, D_text + D_image).
+        """Let the memories guide each other; `fused` is [v_text; v_image] (B, D_text + D_image).
 
-        Each tuple of attentions has `hops` tensors, or one where the modality is guided by the other and guides nobody
-        (its earlier hops do not exist). With `visual_memory="channels"` they are (B, K·D_image), a filter a slot.
+        Each tuple of attentions has `hops` tensors, or one if the modality has only its last hop. With
+        `visual_memory="channels"` the image attentions are (B, K·D_image), one weight per filter.
+
+        Args:
+            tokens: (B, L, D) The text memory, with text_mask (B, L) bool.
+            regions: (B, K, R, D) The regions of the images, with image_mask (B, K) bool.
         """
-        text_memory, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
-        regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
         if self.config.visual_memory == "channels":
-            regions = regions.transpose(2, 3)  # (B, K, D, R): a slot is one filter's map
-        slot_mask = image_mask.unsqueeze(-1).expand(regions.shape[:3]).flatten(1)  # (B, K·R)
-        image_memory = regions.flatten(1, 2)  # (B, K·R, D)
+            regions = regions.transpose(2, 3)  # (B, K, D, R): a slot is the map of one filter
+        image_memory, slot_mask = flatten_regions(regions, image_mask)  # (B, K·R, D), (B, K·R)
 
         v_text = v_image = None
         text_attentions, image_attentions = [], []
         for hop in range(self.config.hops):
             text_guide = v_image if self.image_guides_text else v_text
             image_guide = v_text if self.text_guides_image else v_image
-            # Both towers read the vectors of the hop before, whichever is computed first (equations 7 to 14).
-            v_text = self._hop(self.text_hops, hop, text_memory, text_mask, text_guide, text_attentions)
+            # Both modalities read the vectors of the previous hop (equations 7 to 14).
+            v_text = self._hop(self.text_hops, hop, tokens, text_mask, text_guide, text_attentions)
             v_image = self._hop(self.image_hops, hop, image_memory, slot_mask, image_guide, image_attentions)
         return MultimodalOutput(
             text_attentions=tuple(text_attentions),
@@ -157,6 +161,7 @@ class CoMNModel(CoMNPreTrainedModel):
         guide: torch.Tensor | None,
         attentions: list[torch.Tensor],
     ) -> torch.Tensor | None:
+        """Return the vector (B, D) after a hop and append its weights, or return None if this hop does not exist."""
         index = hop - (self.config.hops - len(hops))
         if index < 0:
             return None
@@ -166,21 +171,8 @@ class CoMNModel(CoMNPreTrainedModel):
         return vector
 
 
-class CoMNForSequenceClassification(CoMNPreTrainedModel):
-    """CoMN with the paper's classifier, `softmax(W[v_text; v_image])` (equation 15), trained by cross-entropy."""
+class CoMNForSequenceClassification(MultimodalForSequenceClassification, CoMNPreTrainedModel):
+    """CoMN with the paper's classifier, `softmax(W[v_text; v_image])` (equation 15), trained with cross-entropy."""
 
     _auto_class = "AutoModelForSequenceClassification"
-
-    def __init__(self, config: CoMNConfig):
-        super().__init__(config)
-        self.comn = CoMNModel(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.text_hidden_size + config.visual_memory_size, config.num_labels)
-        self.post_init()
-
-    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> MultimodalOutput:
-        """The inputs of `CoMNModel.forward`, and labels (B,) for the loss; returns its output with `logits` (B, C)."""
-        output = self.comn(**inputs)
-        output.logits = self.classifier(self.dropout(output.fused))
-        output.loss = self.classification_loss(output.logits, labels)
-        return output
+    model_class = CoMNModel

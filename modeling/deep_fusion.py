@@ -1,9 +1,12 @@
 """Deep Fusion: a convolutional network for the text and one for the image, joined by fully connected layers.
 
-Xingyue Chen, Yunhong Wang, Qingjie Liu: Visual and Textual Sentiment Analysis Using Deep Fusion Convolutional Neural
-Networks. ICIP 2017, arXiv 1711.07798. No code was published.
+Chen, Wang, Liu: *Visual and Textual Sentiment Analysis Using Deep Fusion Convolutional Neural Networks*. ICIP 2017,
+https://arxiv.org/abs/1711.07798.
+
+No code was published.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -11,25 +14,28 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
-from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_base import MultimodalOutput, MultimodalPreTrainedModel
+from .common_config import MultimodalConfig
+from .common_heads import MultimodalForSequenceClassification
 from .common_layers import FeatureNorm, masked_mean
 from .common_processing import MultimodalProcessor
 
 
 @strict
 class DeepFusionConfig(MultimodalConfig):
-    """Config of Deep Fusion; the fields of `MultimodalConfig` and these.
+    """Config of Deep Fusion: the fields of `MultimodalConfig` and these.
 
-    The paper's rows are `branch`: `"both"` is Deep Fusion, `"text"` its ST, `"image"` its SV. Its image branch is the
-    encoder `"alexnet"`, with 9,216 features at 224 pixels.
+    The rows of the paper are values of `branch`: `"both"` is Deep Fusion, `"text"` is ST and `"image"` is SV. The
+    paper's image branch is the encoder `"alexnet"`, with 9,216 features at 224 pixels.
 
     Args:
-        branch: which modalities are read; the encoder of the other does not exist.
-        windows: widths of the text's convolutions, in words.
-        filters: of each width (unstated in the paper; 100 as in Kim, EMNLP 2014).
-        fc_sizes: of the fully connected layers before the last, which has one output a class (unstated in the paper).
-        dropout: before each fully connected layer but the first (unstated in the paper).
-        standardize: as everywhere, and the features of texts too.
+        branch: The modalities that the model reads. The encoder of the other modality does not exist.
+        windows: The widths of the text's convolutions, in words.
+        filters: The number of filters of each width (not stated in the paper; 100 as in Kim, EMNLP 2014).
+        fc_sizes: The sizes of the fully connected layers before the last, which has one output per class (not stated
+            in the paper).
+        dropout: The share that is dropped before each fully connected layer but the first (not stated in the paper).
+        standardize: As in `MultimodalConfig`, but the features of texts are standardized too.
     """
 
     model_type = "deep_fusion"
@@ -42,23 +48,23 @@ class DeepFusionConfig(MultimodalConfig):
 
     @property
     def text_size(self) -> int:
-        """Features of a text: maximum, mean and minimum of each filter (9F with three windows)."""
+        """The number of features of a text: maximum, mean and minimum of each filter (9F with three windows)."""
         return 3 * len(self.windows) * self.filters if self.branch != "image" else 0
 
     @property
     def image_size(self) -> int:
-        """Features of an image: its map, flattened."""
+        """The number of features of an image, its flattened feature map."""
         return self.image_regions * self.image_hidden_size if self.branch != "text" else 0
 
 
 class DeepFusionProcessor(MultimodalProcessor):
-    """The processor of Deep Fusion: 150 tokens of text, one image unless told otherwise, no aspect."""
+    """The processor of Deep Fusion: by default 150 tokens of text (the paper's length) and one image."""
 
     default_max_length = 150
 
 
 class TextCNN(nn.Module):
-    """Convolutions over words, `tanh`, and three poolings over the places of each filter."""
+    """Convolutions over words, `tanh`, and three poolings over the positions of each filter."""
 
     def __init__(self, config: DeepFusionConfig):
         super().__init__()
@@ -67,22 +73,26 @@ class TextCNN(nn.Module):
         )
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """tokens (B, L, D), mask (B, L) bool, True from the first token on -> (B, 9F), window by window its maxima,
-        means and minima.
+        """Return the features (B, 9F) of texts: window by window the maxima, means and minima.
 
-        Only windows that lie within the text are pooled: the paper pads every text to 150 words, and its means would
-        tell the length. A text shorter than a window has one, filled up with zeros; no text gives zeros.
+        Only windows inside the text are pooled. The paper pads every text to 150 words, so that its means depend on
+        the length. A text that is shorter than a window has one position, filled up with zeros. An absent text gives
+        zeros.
+
+        Args:
+            tokens: (B, L, D) The tokens.
+            mask: (B, L) bool, True for the first tokens of a text.
         """
         length = mask.sum(1, keepdim=True)  # (B, 1)
-        places = torch.arange(mask.shape[1], device=mask.device)  # (L,)
+        positions = torch.arange(mask.shape[1], device=mask.device)  # (L,)
         tokens = (tokens * mask.unsqueeze(-1)).transpose(1, 2)  # (B, D, L)
         pooled = []
         for convolution in self.convolutions:
             (window,) = convolution.kernel_size
             values = torch.tanh(convolution(nn.functional.pad(tokens, (0, window - 1))))  # (B, F, L)
-            inside = (places <= (length - window).clamp(min=0)) & (length > 0)  # (B, L)
+            inside = (positions <= (length - window).clamp(min=0)) & (length > 0)  # (B, L)
             outside = ~inside.unsqueeze(1)
-            # tanh lies within ±1
+            # tanh lies between -1 and 1.
             maxima = values.masked_fill(outside, -1).amax(2)  # (B, F)
             minima = values.masked_fill(outside, 1).amin(2)
             pooled += [maxima, masked_mean(values.transpose(1, 2), inside), minima]
@@ -103,7 +113,7 @@ class DeepFusionPreTrainedModel(MultimodalPreTrainedModel):
 
 
 class DeepFusionModel(DeepFusionPreTrainedModel):
-    """The features of both modalities, side by side, without the fully connected layers."""
+    """The features of both modalities, concatenated, without the fully connected layers."""
 
     _auto_class = "AutoModel"
 
@@ -114,47 +124,38 @@ class DeepFusionModel(DeepFusionPreTrainedModel):
         self.text_norm = FeatureNorm(config.text_size) if config.branch != "image" and config.standardize else None
         self.post_init()
 
-    def forward(
+    def fuse(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
+        tokens: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
+        regions: torch.Tensor | None,
+        image_mask: torch.Tensor | None,
     ) -> MultimodalOutput:
-        """See `MultimodalOutput`; `fused` is [text; image] (B, 9F + R·D), of several images their mean."""
+        """Concatenate the features; `fused` is [text; image] (B, 9F + R·D), where image is the mean over the images.
+
+        Args:
+            tokens: (B, L, D) The tokens, with text_mask (B, L) bool; both None if the branch is `"image"`.
+            regions: (B, K, R, D) The regions, with image_mask (B, K) bool; both None if the branch is `"text"`.
+        """
         features = []
-        if self.config.branch != "image":
-            tokens, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
+        if tokens is not None:
             text = self.text_cnn(tokens, text_mask)  # (B, 9F)
             features.append(text if self.text_norm is None else self.text_norm(text, text_mask.any(1)))
-        if self.config.branch != "text":
-            regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
+        if regions is not None:
             features.append(masked_mean(regions.flatten(2), image_mask))  # (B, R·D)
         return MultimodalOutput(fused=torch.cat(features, -1))
 
 
-class DeepFusionForSequenceClassification(DeepFusionPreTrainedModel):
-    """Deep Fusion with its fully connected layers, trained by cross-entropy."""
+class DeepFusionForSequenceClassification(MultimodalForSequenceClassification, DeepFusionPreTrainedModel):
+    """Deep Fusion with its fully connected layers, trained with cross-entropy."""
 
     _auto_class = "AutoModelForSequenceClassification"
+    model_class = DeepFusionModel
 
-    def __init__(self, config: DeepFusionConfig):
-        super().__init__(config)
-        self.deep_fusion = DeepFusionModel(config)
+    def add_head(self, config: DeepFusionConfig) -> None:
         sizes = [config.text_size + config.image_size, *config.fc_sizes]
         layers = []
-        for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        for inputs, outputs in pairwise(sizes):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(config.dropout)]
+        self.dropout = nn.Identity()  # the classifier has its own
         self.classifier = nn.Sequential(*layers, nn.Linear(sizes[-1], config.num_labels))
-        self.post_init()
-
-    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> MultimodalOutput:
-        """The inputs of `DeepFusionModel.forward`, and labels (B,) for the loss; returns its output with `logits`
-        (B, C)."""
-        output = self.deep_fusion(**inputs)
-        output.logits = self.classifier(output.fused)
-        output.loss = self.classification_loss(output.logits, labels)
-        return output

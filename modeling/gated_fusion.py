@@ -1,10 +1,11 @@
-"""The MVSO study's classifiers: a BiLSTM's text vector and an image vector, gated, joined, classified by label or by
-label embedding; or either modality alone.
+"""Gated Fusion: a BiLSTM's text vector and an image vector, gated and joined, classified by label or label embedding.
 
-Graesser, Gupta, Sharma, Bakhturina: Sentiment Classification using Images and Label Embeddings. arXiv 1712.00725. No
-code was published; where the paper leaves a choice, the docstrings say which is taken. The letters (a) to (h) are
-those of its classifiers: (a) image, (b) image from raw pixels, (c) image embedding, (d) text, (e) text embedding, (f)
-concatenation, (g) gated fusion, (h) combined embedding.
+Graesser, Gupta, Sharma, Bakhturina: *Sentiment Classification using Images and Label Embeddings*. arXiv 2017,
+https://arxiv.org/abs/1712.00725.
+
+This is the MVSO study. No code was published. Where the paper leaves a choice, the docstrings say which one this
+project takes. The letters (a) to (h) are those of the paper's classifiers: (a) image, (b) image from raw pixels, (c)
+image embedding, (d) text, (e) text embedding, (f) concatenation, (g) gated fusion, (h) combined embedding.
 """
 
 from dataclasses import dataclass
@@ -13,47 +14,51 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
-from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
+from .common_base import MultimodalOutput, MultimodalPreTrainedModel
+from .common_config import MultimodalConfig
+from .common_heads import MultimodalForSequenceClassification
 from .common_layers import MaskedLSTM, masked_mean
+from .common_losses import embedding_loss, label_vectors, unit
 from .common_processing import MultimodalProcessor
-from .common_word_vectors import build_word_tokenizer, read_word_vectors
 
 
 @strict
 class GatedFusionConfig(MultimodalConfig):
-    """Config of the MVSO study's classifiers; the fields of `MultimodalConfig` and these.
+    """Config of the MVSO study's classifiers: the fields of `MultimodalConfig` and these.
 
-    The default is what the paper's text calls its best, (g) with an unconstrained gate on the text, a constrained one
-    on the compressed image, and dropout of 0.3, in smaller sizes and with `fused_hidden`; its Table 8 gives that place
-    to another row.
+    The default is the model that the paper's text calls its best: (g) with an unconstrained gate on the text, a
+    constrained gate on the compressed image, and dropout of 0.3. Its sizes are smaller, and it has `fused_hidden`. The
+    paper's Table 8 names another row as the best.
 
     Args:
-        branch: the modalities read. The encoder of a modality that is not read does not exist.
-        fusion: of branch `"both"`: `"concat"`, [text; image] (f), or `"gated"`, [w_t ⊙ text; w_v ⊙ image] (g, h).
-        text_gate: weights of the text's gate: `"GL1"` unconstrained, `"GL2"` in [0, 1]. All begin at one (unstated).
-        image_gate: the same of the image's gate.
-        text_hidden: units of the BiLSTM in one direction (300 in the paper); the text vector is twice as long.
-        image_hidden: widths of the dense layers (ReLU) over the image: one of the text vector's length before the gate
-            is the paper's "compressed" (600), none its "retained".
-        image_dropout: share dropped after each of these layers, one number a layer; () for none.
-        image_relu: ReLU on the image encoder's vector before them, as in (a).
-        image_pooling: `"mean"` over the regions of an image, or `"flatten"`, all of them side by side, as between the
+        branch: The modalities that the model reads. The encoder of the other modality does not exist.
+        fusion: For the branch `"both"`: `"concat"`, [text; image] (f), or `"gated"`, [w_t ⊙ text; w_v ⊙ image] (g, h).
+        text_gate: The weights of the text's gate: `"GL1"` are unconstrained, `"GL2"` are in [0, 1]. All weights start
+            at one (not stated in the paper).
+        image_gate: The weights of the image's gate, likewise.
+        text_hidden: The number of units of the BiLSTM in one direction (300 in the paper). The text vector is twice as
+            long.
+        image_hidden: The widths of the dense layers (ReLU) over the image. One layer with the length of the text
+            vector is the paper's "compressed" (600), no layer is its "retained".
+        image_dropout: The share dropped after each of these layers, one number per layer; () for no dropout.
+        image_relu: Whether ReLU is applied to the image encoder's vector before these layers, as in (a).
+        image_pooling: `"mean"` over the regions of an image, or `"flatten"`, which concatenates them, as between the
             convolutions and the dense layers of (b), whose image encoder is `raw_cnn`.
-        fused_hidden: widths of dense layers (ReLU) between the fused vector and the classifier; () in the paper.
-            Without them a score is a part from the text plus a part from the image (a gate is the same for all
-            posts), and cross-entropy is least at chance where the label hangs on how the two go together.
-        dropout: share of the fused vector dropped before these layers (0 and 0.3 in the paper).
-        head: `"classes"`, one score a class, or `"label_embedding"`: the fused vector is mapped linearly to the space
-            of label embeddings, and a class's score is the cosine of the result and its embedding (c, e, h).
-        label_embedding: `"given"`, word vectors of the labels' names, which stay as they are, or `"learned"`.
-        label_embedding_size: E, of one label (50, GloVe 6B, in the paper).
-        loss: `"cross_entropy"` over the scores; of label embeddings also those of `embedding_loss`.
-        margin: of `"rank_hinge"` (0.1 in DeViSE).
+        fused_hidden: The widths of dense layers (ReLU) between the fused vector and the classifier; () in the paper.
+            Without them a score is the sum of a text part and an image part, because a gate is the same for all posts.
+            If the label depends on how both go together, such a model cannot be better than chance.
+        dropout: The share of the fused vector that is dropped before these layers (0 and 0.3 in the paper).
+        head: `"classes"`, one score per class, or `"label_embedding"`: the fused vector is mapped linearly to the
+            space of label embeddings, and the score of a class is the cosine of the result and its embedding (c, e,
+            h).
+        label_embedding: `"given"`, word vectors of the labels' names, which do not change, or `"learned"`.
+        label_embedding_size: The length E of a label embedding (50, GloVe 6B, in the paper).
+        loss: `"cross_entropy"` over the scores, or, with label embeddings, one of the losses of `embedding_loss`.
+        margin: The margin of `"rank_hinge"` (0.1 in DeViSE).
     """
 
     model_type = "gated_fusion"
@@ -84,34 +89,34 @@ class GatedFusionConfig(MultimodalConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.image_dropout and len(self.image_dropout) != len(self.image_hidden):
-            raise ValueError(f"image_dropout={self.image_dropout} is not one number a layer of {self.image_hidden}.")
+            raise ValueError(f"image_dropout={self.image_dropout} is not one number per layer of {self.image_hidden}.")
         if self.head == "classes" and self.loss != "cross_entropy":
             raise ValueError(f"loss={self.loss!r} compares label embeddings: set head='label_embedding'.")
         if self.label_embedding == "learned" and self.loss in ("mse", "cosine", "hinge"):
             raise ValueError(
-                f"loss={self.loss!r} is least where all labels have one embedding: with label_embedding='learned' "
+                f"loss={self.loss!r} is lowest if all labels have one embedding: with label_embedding='learned' "
                 "use 'cross_entropy' or 'rank_hinge'."
             )
 
     @property
     def text_size(self) -> int:
-        """Length of the text vector; 0 without text."""
+        """The length of the text vector; 0 without text."""
         return 0 if self.branch == "image" else 2 * self.text_hidden
 
     @property
     def image_sizes(self) -> list[int]:
-        """Length of the image vector before its dense layers and after each; 0 without image."""
+        """The length of the image vector before its dense layers and after each; 0 without image."""
         pooled = self.image_hidden_size * (self.image_regions if self.image_pooling == "flatten" else 1)
         return [0] if self.branch == "text" else [pooled, *self.image_hidden]
 
     @property
     def fused_sizes(self) -> list[int]:
-        """Length of [text; image] and after each dense layer over it; the classifier reads the last."""
+        """The length of [text; image] and of the output of each dense layer over it; the classifier reads the last."""
         return [self.text_size + self.image_sizes[-1], *self.fused_hidden]
 
 
 class GatedFusionProcessor(MultimodalProcessor):
-    """The processor of the MVSO study: 101 tokens of text (the paper's length), one image unless told otherwise."""
+    """The processor of the MVSO study: by default 101 tokens of text (the paper's length) and one image."""
 
     default_max_length = 101
 
@@ -121,9 +126,9 @@ class GatedFusionOutput(MultimodalOutput):
     """The fields of `MultimodalOutput` and these.
 
     Args:
-        text_gate: (2 · text_hidden,) the weights of the text's gate, one for all posts; None without gates.
-        image_gate: (D_image,) the same of the image's gate.
-        embedding: (B, E) the point of the label embeddings' space that a post is mapped to; None without them.
+        text_gate: (2 · text_hidden,) The weights of the text's gate, the same for all posts; None without gates.
+        image_gate: (D_image,) The weights of the image's gate, likewise.
+        embedding: (B, E) The posts, mapped to the space of the label embeddings; None without label embeddings.
     """
 
     text_gate: torch.Tensor | None = None
@@ -132,10 +137,10 @@ class GatedFusionOutput(MultimodalOutput):
 
 
 class Gate(nn.Module):
-    """`y = w ⊙ x` with learned weights, one for all posts: any (GL1), or in [0, 1] (GL2).
+    """`y = w ⊙ x` with learned weights that are the same for all posts: unconstrained (GL1) or in [0, 1] (GL2).
 
-    The constraint is Keras's, a clip after every update. PyTorch's optimisers have no place for that, so the update is
-    clipped where the next training step begins, and whatever else reads the weights reads them clipped.
+    The constraint is Keras's, which clips the weights after every update. PyTorch's optimizers cannot do this. So the
+    weights are clipped when the next training step begins, and whatever else reads them gets them clipped.
     """
 
     def __init__(self, size: int, kind: Literal["GL1", "GL2"]):
@@ -144,19 +149,24 @@ class Gate(nn.Module):
         self.weight = nn.Parameter(torch.empty(size))
 
     def forward(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """vector (B, D) -> gated vector (B, D), gate (D,)."""
+        """Return the gated vector (B, D) and the gate (D,) for a vector (B, D)."""
         weight = self.weight
         if self.kind == "GL2":
             if self.training:
                 with torch.no_grad():
                     self.weight.clamp_(0, 1)
-            weight = self.weight.clamp(0, 1)  # passes the gradient at 0 and 1
+            weight = self.weight.clamp(0, 1)  # its gradient passes at 0 and 1
         return weight * vector, weight
 
 
 def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """A BiLSTM's states (B, L, 2H), zero where mask (B, L) is False -> what it has when all is read (B, 2H): the
-    forward half at the last True position, the backward half at the first."""
+    """Return the final state (B, 2H) of a BiLSTM: the forward half at the last True position of the mask, the backward
+    half at the first.
+
+    Args:
+        states: (B, L, 2H) The states at every position, zero where the mask is False.
+        mask: (B, L) bool The mask.
+    """
     last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (B,)
     first = mask.long().argmax(1)
     forward, backward = states.chunk(2, -1)
@@ -165,7 +175,7 @@ def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class LabelEmbeddings(nn.Module):
-    """The fused vector mapped to the space of the labels' embeddings (C, E), and its cosine with each of them."""
+    """Map the fused vector to the space of the label embeddings (C, E), and score each label by its cosine."""
 
     def __init__(self, config: GatedFusionConfig):
         super().__init__()
@@ -177,67 +187,15 @@ class LabelEmbeddings(nn.Module):
             self.register_buffer("labels", labels)
 
     def forward(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """fused (B, D) -> embedding (B, E), scores (B, C)."""
+        """Return the embedding (B, E) and the scores (B, C) for a fused vector (B, D)."""
         embedding = self.projection(fused)
         return embedding, unit(embedding) @ unit(self.labels).T
-
-
-def unit(vectors: torch.Tensor) -> torch.Tensor:
-    """Vectors (..., E) of length one; a shorter one than eps, such as an empty post's, would have a huge gradient."""
-    return F.normalize(vectors.float(), dim=-1, eps=1e-3)
-
-
-def embedding_loss(
-    predicted: torch.Tensor, label_embeddings: torch.Tensor, labels: torch.Tensor, kind: str, margin: float
-) -> torch.Tensor:
-    """How far the predicted points p are from the embeddings t of their labels; the mean over B posts.
-
-    - `"mse"`: the mean over the E numbers of (p - t)².
-    - `"cosine"`: -cos(p, t). Keras 1 divides it by E, which RMSprop does not see.
-    - `"hinge"`: the mean over the E numbers of max(0, 1 - t·p), Keras's loss of that name; the likelier reading, since
-      the two others have Keras's names.
-    - `"rank_hinge"`: Σ max(0, margin - t·p + t'·p) over the other labels' embeddings t', all t of length one. It is
-      that of DeViSE, which the paper cites.
-
-    Args:
-        predicted: (B, E). label_embeddings: (C, E). labels: (B,).
-    """
-    predicted, label_embeddings = predicted.float(), label_embeddings.float()
-    targets = label_embeddings[labels]  # (B, E)
-    if kind == "mse":
-        return F.mse_loss(predicted, targets)
-    if kind == "cosine":
-        return -(unit(predicted) * unit(targets)).sum(-1).mean()
-    if kind == "hinge":
-        return F.relu(1 - targets * predicted).mean()
-    scores = (predicted @ unit(label_embeddings).T).float()  # (B, C)
-    own = scores.gather(1, labels.unsqueeze(1))  # (B, 1)
-    others = 1 - F.one_hot(labels, scores.shape[1])
-    return (F.relu(margin - own + scores) * others).sum(1).mean()
-
-
-def label_vectors(source: torch.Tensor | str | Path, names: list[str], size: int) -> torch.Tensor:
-    """The vectors (len(names), size) of labels: a tensor as it is, or from a GloVe or word2vec text file. Names are
-    lower-cased; one of several words has the mean of theirs.
-
-    Raises:
-        ValueError: the tensor or the file has another width, or the file lacks a word.
-    """
-    if isinstance(source, torch.Tensor):
-        if source.shape != (len(names), size):
-            raise ValueError(f"Label embeddings of shape {tuple(source.shape)}, not {(len(names), size)}.")
-        return source
-    tokenizer = build_word_tokenizer(names)
-    table, found = read_word_vectors(source, tokenizer, size)
-    words = sorted(set(tokenizer.get_vocab()) - {tokenizer.pad_token, tokenizer.unk_token})
-    if found < len(words):
-        raise ValueError(f"{source} has {found} of the {len(words)} words of the labels' names: {', '.join(words)}.")
-    return torch.stack([table[tokenizer(name)["input_ids"]].mean(0) for name in names])
 
 
 class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
     config_class = GatedFusionConfig
     base_model_prefix = "gated_fusion"
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^fused_layers\."]
 
     @property
     def pools_regions(self) -> bool:
@@ -254,17 +212,17 @@ class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
 
 
 class GatedFusionModel(GatedFusionPreTrainedModel):
-    """The text vector and the image vector, gated and joined, without classifier."""
+    """The text vector and the image vector, gated and concatenated, without classifier."""
 
     _auto_class = "AutoModel"
 
     def __init__(self, config: GatedFusionConfig):
         super().__init__(config)
-        self.has_text, self.has_image = config.branch != "image", config.branch != "text"
-        self.add_encoders(config, text=self.has_text, image=self.has_image)
-        if self.has_text:
+        has_text, has_image = config.branch != "image", config.branch != "text"
+        self.add_encoders(config, text=has_text, image=has_image)
+        if has_text:
             self.lstm = MaskedLSTM(config.text_hidden_size, config.text_hidden, bidirectional=True)
-        if self.has_image:
+        if has_image:
             layers = [nn.ReLU()] if config.image_relu else []
             for index, (inputs, outputs) in enumerate(pairwise(config.image_sizes)):
                 layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -277,45 +235,45 @@ class GatedFusionModel(GatedFusionPreTrainedModel):
             self.image_gate = Gate(config.image_sizes[-1], config.image_gate)
         self.post_init()
 
-    def forward(
+    def fuse(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
+        tokens: torch.Tensor | None,
+        text_mask: torch.Tensor | None,
+        regions: torch.Tensor | None,
+        image_mask: torch.Tensor | None,
     ) -> GatedFusionOutput:
-        """See `GatedFusionOutput`; `fused` is [text; image], or that of the one branch, before dropout. There are no
-        attentions. An absent modality is a zero vector."""
+        """Gate and concatenate the vectors; `fused` is [text; image], or the vector of the one branch, before dropout.
+
+        There are no attentions. An absent modality is a zero vector.
+
+        Args:
+            tokens: (B, L, D) The tokens, with text_mask (B, L) bool; both None if the branch is `"image"`.
+            regions: (B, K, R, D_i) The regions, with image_mask (B, K) bool; both None if the branch is `"text"`.
+        """
         vectors, gates = [], {}
-        if self.has_text:
-            tokens, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
+        if tokens is not None:
             vectors.append(last_states(self.lstm(tokens, text_mask), text_mask))  # (B, 2H)
-        if self.has_image:
-            regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
+        if regions is not None:
             images = regions.flatten(2) if self.config.image_pooling == "flatten" else regions.mean(2)
             image = self.image_layers(masked_mean(images, image_mask))  # (B, D_image)
-            vectors.append(image * image_mask.any(1, keepdim=True))  # no image: not the layers' biases either
+            vectors.append(image * image_mask.any(1, keepdim=True))  # without image, the biases must not count either
         if self.text_gate is not None:
             vectors[0], gates["text_gate"] = self.text_gate(vectors[0])
             vectors[1], gates["image_gate"] = self.image_gate(vectors[1])
         return GatedFusionOutput(fused=torch.cat(vectors, -1), **gates)
 
 
-class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
-    """The study's classifiers: one score a class, or nearness to the labels' embeddings.
+class GatedFusionForSequenceClassification(MultimodalForSequenceClassification, GatedFusionPreTrainedModel):
+    """The study's classifiers: one score per class, or the nearness to the embeddings of the labels.
 
-    The paper begins (e) and (h) from a trained (d) and (g): `from_pretrained(run, head="label_embedding",
+    The paper starts (e) and (h) from a trained (d) and (g): `from_pretrained(run, head="label_embedding",
     label_vectors=...)` gives a trained model the other head and the vectors of its labels.
     """
 
     _auto_class = "AutoModelForSequenceClassification"
+    model_class = GatedFusionModel
 
-    def __init__(self, config: GatedFusionConfig):
-        super().__init__(config)
-        self.gated_fusion = GatedFusionModel(config)
+    def add_head(self, config: GatedFusionConfig) -> None:
         layers = [nn.Dropout(config.dropout)]
         for inputs, outputs in pairwise(config.fused_sizes):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -324,37 +282,51 @@ class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
             self.classifier = nn.Linear(config.fused_sizes[-1], config.num_labels)
         else:
             self.classifier = LabelEmbeddings(config)
-        self.post_init()
+
+    def classify(self, output: GatedFusionOutput) -> None:
+        """Set `logits` (B, C), and `embedding` (B, E) if the labels have embeddings."""
+        scores = self.classifier(self.fused_layers(output.fused))
+        if self.config.head == "classes":
+            output.logits = scores
+        else:
+            output.embedding, output.logits = scores
+
+    def compute_loss(self, output: GatedFusionOutput, labels: torch.Tensor, *modality_labels) -> torch.Tensor:
+        if self.config.loss == "cross_entropy":
+            return self.classification_loss(output.logits, labels)
+        return embedding_loss(output.embedding, self.classifier.labels, labels, self.config.loss, self.config.margin)
 
     @classmethod
     def from_backbones(cls, *args, label_vectors: torch.Tensor | str | Path | None = None, **kwargs):
-        """As of every architecture; `label_vectors` as in `set_label_embeddings`, needed for given embeddings."""
+        """Build a new model as every architecture does; `label_vectors` are needed for given label embeddings."""
         model = super().from_backbones(*args, **kwargs)
         if label_vectors is not None:
             model.set_label_embeddings(label_vectors)
         elif model.config.head == "label_embedding" and model.config.label_embedding == "given":
-            raise ValueError("label_embedding='given': name a file of word vectors, model_kwargs label_vectors=FILE.")
+            raise ValueError(
+                "label_embedding='given' needs a file of word vectors: set model_kwargs label_vectors=FILE."
+            )
         return model
 
     @classmethod
     def from_pretrained(cls, *args, label_vectors: torch.Tensor | str | Path | None = None, **kwargs):
-        """As in transformers; `label_vectors` as in `set_label_embeddings`, for a head that is new."""
-        loaded = super().from_pretrained(*args, **kwargs)
+        """Load a model as in transformers; `label_vectors` are for a head that is new."""
+        model = super().from_pretrained(*args, **kwargs)
         if label_vectors is not None:
-            loaded.set_label_embeddings(label_vectors)
-        return loaded
+            model.set_label_embeddings(label_vectors)
+        return model
 
     def set_label_embeddings(self, vectors: torch.Tensor | str | Path) -> None:
-        """Give the labels their embeddings: a tensor (C, E) in the order of the classes, or a GloVe or word2vec text
-        file that has the labels' names."""
+        """Set the embeddings of the labels from a tensor (C, E) in the order of the classes, or from a text file of
+        GloVe or word2vec that contains the names of the labels."""
         names = [self.config.id2label[index] for index in range(self.config.num_labels)]
+        head = self._label_head()
         with torch.no_grad():
-            head = self._label_head()
             head.labels.copy_(label_vectors(vectors, names, self.config.label_embedding_size))
 
     def add_label(self, name: str, vector: torch.Tensor | str | Path) -> None:
-        """Add a class that was not trained on, as the last: its embedding (E,), or a file of word vectors with its
-        name."""
+        """Add a class that was not in the training, as the last: from its embedding (E,), or from a file of word
+        vectors that contains its name."""
         head, index = self._label_head(), self.config.num_labels
         if name in self.config.label2id:
             raise ValueError(f"There is a label {name!r} already.")
@@ -369,19 +341,3 @@ class GatedFusionForSequenceClassification(GatedFusionPreTrainedModel):
         if self.config.head == "classes":
             raise ValueError("This model has no label embeddings: set head='label_embedding'.")
         return self.classifier
-
-    def forward(self, labels: torch.Tensor | None = None, **inputs: torch.Tensor) -> GatedFusionOutput:
-        """The inputs of `GatedFusionModel.forward`, and labels (B,) for the loss; returns its output with `logits`
-        (B, C), and `embedding` (B, E) where labels have embeddings."""
-        output = self.gated_fusion(**inputs)
-        fused = self.fused_layers(output.fused)
-        if self.config.head == "classes":
-            output.logits = self.classifier(fused)
-        else:
-            output.embedding, output.logits = self.classifier(fused)
-        if labels is not None and self.config.loss != "cross_entropy":
-            table = self.classifier.labels
-            output.loss = embedding_loss(output.embedding, table, labels, self.config.loss, self.config.margin)
-        else:
-            output.loss = self.classification_loss(output.logits, labels)
-        return output

@@ -1,55 +1,68 @@
 """MDSE: features that text and image share, features private to each, and a contrastive loss across modalities.
 
-Modality-Dependent Sentiments Exploring for Multi-Modal Sentiment Classification. ICASSP 2024; published code:
-royal-dargon/MDSE. Where the code departs from the paper, `reading` says whose reading is followed.
+Li, Wang, Luo, Wu, Jiang: *Modality-Dependent Sentiments Exploring for Multi-Modal Sentiment Classification*. ICASSP
+2024, https://doi.org/10.1109/ICASSP48485.2024.10445820.
+
+Where the published code, github.com/royal-dargon/MDSE, departs from the paper, `reading` selects one of the two.
 """
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from huggingface_hub.dataclasses import strict
 from torch import nn
 
-from .common_base import MultimodalConfig, MultimodalOutput, MultimodalPreTrainedModel
-from .common_layers import masked_mean, masked_softmax
+from .common_base import MultimodalOutput, MultimodalPreTrainedModel
+from .common_config import MultimodalConfig
+from .common_heads import MultimodalForSequenceClassification
+from .common_layers import flatten_regions, masked_mean, masked_softmax
+from .common_losses import ratio_contrastive_loss, supervised_contrastive_loss
 from .common_processing import MultimodalProcessor
 
 
 @strict
 class MDSEConfig(MultimodalConfig):
-    """Config of MDSE; the fields of `MultimodalConfig` and these.
+    """Config of MDSE: the fields of `MultimodalConfig` and these.
 
-    The rows of the paper's ablation are settings of `ipfl`, `tpfl`, `adaptation` and the contrastive fields; its
-    "Base-X", which the paper does not define, is `ipfl=False, tpfl=False, contrastive="none"`: encoders, shared
-    features, cross-entropy.
+    The rows of the paper's ablation are settings of `ipfl`, `tpfl`, `adaptation` and the contrastive fields. The paper
+    does not define its "Base-X". Here it is `ipfl=False, tpfl=False, contrastive="none"`: encoders, shared features
+    and cross-entropy.
 
     Args:
-        hidden_size: width d of all features; encoders of another width are projected to it. The text encoder's width
-            unless given (768 in the paper).
-        num_attention_heads: of every block (8 in the paper, 16 in the code).
-        ipfl: image private feature learning; without it the image's vector is made of the shared features alone (the
-            paper does not define it).
-        tpfl: the same for the text.
-        adaptation: self-attention over the private features ("w/o ada": their plain mean).
-        reading: `"paper"`: the shared features are the mean of both cross-attentions; each modality's private features
-            have a block of their own; the classifier reads `f = FF([f_v; f_z])`. `"official"`: the shared features go
-            through self-attention first; one block serves both modalities' private features (the code builds a second
-            that it never calls); the classifier reads [f_v; f_z] through a hidden layer; the first token of a
-            transformer's text takes no part. In both, padding is masked, which the code does not do: a post's scores
-            would depend on its batch.
-        importance: how much a token has in common with the other modality. `"paper"`: softmax over raw sums of dot
-            products, which gives one token all the weight, see `modality_importance`; `"scaled"`: over their mean
-            divided by √d.
-        contrastive: `"supcon"`, Khosla et al.'s supervised contrastive loss; `"paper_ratio"`, the paper's formula with
-            cosines moved from [-1, 1] to [0, 1], since it takes the logarithm of their sum; or `"none"`.
-        contrastive_fused: the loss is over {f, f_v, f_z}, otherwise over {f_v, f_z}. The official reading has no f.
-        contrastive_weight: of the contrastive loss beside cross-entropy (alpha, 1 in the code).
-        temperature: of `"supcon"` (0.07 in the code).
-        dropout: before the classifier's and the fusion's layers (0.2 in the code; in blocks it is 0.1).
+        hidden_size: The width d of all features. Encoders of another width are projected to it. The default is the
+            width of the text encoder (768 in the paper).
+        num_attention_heads: The number of heads of every block (8 in the paper, 16 in the code).
+        ipfl: Image private feature learning. Without it the vector of the image is made of the shared features only
+            (the paper does not define this).
+        tpfl: Text private feature learning, likewise.
+        adaptation: Self-attention over the private features; without it ("w/o ada") they are averaged directly.
+        reading: `"paper"`: the shared features are the mean of both cross-attentions, the private features of each
+            modality have their own block, and the classifier reads `f = FF([f_v; f_z])`. `"official"`: the shared
+            features first go through self-attention, one block serves the private features of both modalities (the
+            code builds a second one but never calls it), the classifier reads [f_v; f_z] through a hidden layer, and
+            the first token of a transformer's text is not used. In both readings padding is masked; in the code it is
+            not, so that the scores of a post depend on its batch.
+        importance: How much a token has in common with the other modality. `"paper"`: softmax over sums of dot
+            products, which gives one token all the weight, see `modality_importance`. `"scaled"`: softmax over their
+            mean divided by √d.
+        contrastive: `"supcon"`, the supervised contrastive loss of Khosla et al.; `"paper_ratio"`, the formula of the
+            paper with cosines moved from [-1, 1] to [0, 1], because it takes the logarithm of their sum; or `"none"`.
+        contrastive_fused: Whether the contrastive loss is over {f, f_v, f_z} instead of {f_v, f_z}. The official
+            reading does not have f.
+        contrastive_weight: The weight of the contrastive loss beside cross-entropy (alpha, 1 in the code).
+        temperature: The temperature of `"supcon"` (0.07 in the code).
+        dropout: The share dropped before the layers of the classifier and of the fusion (0.2 in the code). In the
+            blocks it is 0.1.
     """
 
     model_type = "mdse"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        *MultimodalConfig.keys_to_ignore_at_inference,
+        "text_vector",
+        "image_vector",
+    ]
 
     hidden_size: int | None = None
     num_attention_heads: int = 4
@@ -70,21 +83,34 @@ class MDSEConfig(MultimodalConfig):
             self.hidden_size = self.text_hidden_size
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size={self.hidden_size} is no multiple of num_attention_heads={self.num_attention_heads}."
+                f"hidden_size={self.hidden_size} is not a multiple of num_attention_heads={self.num_attention_heads}."
             )
         if self.reading == "official" and self.contrastive != "none" and self.contrastive_fused:
-            raise ValueError("The official reading has no vector f: set contrastive_fused=False.")
+            raise ValueError("The official reading does not have a vector f: set contrastive_fused=False.")
 
 
 class MDSEProcessor(MultimodalProcessor):
-    """The processor of MDSE: 128 tokens of text (the paper's length), one image unless told otherwise, no aspect."""
+    """The processor of MDSE: by default 128 tokens of text (the paper's length) and one image."""
 
     default_max_length = 128
 
 
+@dataclass
+class MDSEOutput(MultimodalOutput):
+    """The fields of `MultimodalOutput` and these.
+
+    Args:
+        text_vector: (B, d) The vector f_z of the text, which the contrastive loss reads.
+        image_vector: (B, d) The vector f_v of the images, likewise.
+    """
+
+    text_vector: torch.Tensor | None = None
+    image_vector: torch.Tensor | None = None
+
+
 class Block(nn.Module):
-    """Attention and a feed-forward layer of the same width, as in the published code: one normalisation serves query
-    and memory, and the residual is the normalised query. 3,546,624 parameters at d = 768."""
+    """Attention and a feed-forward layer of the same width, as in the published code: queries and memory share one
+    normalisation, and the residual is the normalised query. It has 3,546,624 parameters at d = 768."""
 
     def __init__(self, config: MDSEConfig):
         super().__init__()
@@ -98,13 +124,13 @@ class Block(nn.Module):
         )
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, memory_mask: torch.Tensor) -> torch.Tensor:
-        """queries (B, Q, d), memory (B, M, d), memory_mask (B, M) bool -> (B, Q, d)."""
+        """Let queries (B, Q, d) read memory (B, M, d) with memory_mask (B, M) bool: return (B, Q, d)."""
         queries, memory = self.norm(queries), self.norm(memory)
         q, k, v = (
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, Q or M, d / H)
             for layer, x in ((self.query, queries), (self.key, memory), (self.value, memory))
         )
-        # An absent modality is attended to evenly (a softmax over nothing is NaN) and then contributes nothing.
+        # The attention to an absent modality is even, because a softmax over nothing is NaN. Its result is zeroed.
         present = memory_mask.any(1)  # (B,)
         visible = memory_mask | ~present.unsqueeze(1)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])  # (B, H, Q, d / H)
@@ -116,59 +142,34 @@ class Block(nn.Module):
 def modality_importance(
     tokens: torch.Tensor, mask: torch.Tensor, cross: torch.Tensor, cross_mask: torch.Tensor, mode: str
 ) -> torch.Tensor:
-    """How much each token of a modality has in common with the other: softmax over the tokens of `sum_j x_i · f_j`.
+    """Return how much each token of a modality has in common with the other: softmax over `sum_j x_i · f_j`.
 
-    With features of unit variance the sums of some 200 products of 768 numbers spread by hundreds, so the softmax
-    gives one token everything (`mode="paper"`); `"scaled"` divides them by √d and the number of positions j.
+    With features of unit variance, the sums of about 200 products of 768 numbers differ by hundreds, so that the
+    softmax gives one token all the weight (`mode="paper"`). `"scaled"` divides them by √d and by the number of
+    positions j.
 
     Args:
-        tokens: (B, M, d) of the modality, with mask (B, M).
-        cross: (B, N, d) the other modality's tokens after they have attended to this one, with cross_mask (B, N).
+        tokens: (B, M, d) The tokens of the modality.
+        mask: (B, M) bool The mask of the tokens.
+        cross: (B, N, d) The tokens of the other modality after they have attended to this one.
+        cross_mask: (B, N) bool The mask of `cross`.
 
     Returns:
-        (B, M) weights that sum to one, zero on padding.
+        (B, M) weights that sum to one and are zero on padding.
     """
-    summed = (cross * cross_mask.unsqueeze(-1)).sum(1)  # (B, d): the sum over j comes first, it is the same
+    summed = (cross * cross_mask.unsqueeze(-1)).sum(1)  # (B, d): summing over j first gives the same result
     scores = torch.einsum("bmd,bd->bm", tokens, summed)  # (B, M)
     if mode == "scaled":
         scores = scores / (tokens.shape[-1] ** 0.5 * cross_mask.sum(1, keepdim=True).clamp(min=1))
     return masked_softmax(scores, mask)
 
 
-def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """For each vector, the mean over the others of its label of -log(exp(cos / τ) / Σ_others exp(cos / τ)); the mean
-    over the vectors that have such others, 0 where none has.
-
-    Args:
-        features: (E, d). labels: (E,).
-    """
-    features = F.normalize(features.float(), dim=-1)
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    similarity = (features @ features.T / temperature).masked_fill(itself, float("-inf"))  # (E, E)
-    log_share = similarity.log_softmax(1).masked_fill(itself, 0)
-    positive = (labels.unsqueeze(0) == labels.unsqueeze(1)) & ~itself
-    count = positive.sum(1)
-    loss = -(log_share * positive).sum(1) / count.clamp(min=1)
-    return loss.sum() / (count > 0).sum().clamp(min=1)
-
-
-def ratio_contrastive_loss(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The paper's -log(Σ_same label C / Σ C) over all pairs of different vectors, with C = (1 + cos) / 2.
-
-    Args:
-        features: (E, d). labels: (E,).
-    """
-    features = F.normalize(features.float(), dim=-1)
-    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    similarity = (1 + features @ features.T) / 2 * others  # (E, E)
-    positive = labels.unsqueeze(0) == labels.unsqueeze(1)
-    # A batch without two vectors of one label would have the logarithm of zero.
-    floor = torch.finfo(similarity.dtype).eps
-    return -torch.log(((similarity * positive).sum() / similarity.sum().clamp(min=floor)).clamp(min=floor))
-
-
 def _mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def _project(inputs: int, size: int) -> nn.Module:
+    return nn.Identity() if inputs == size else nn.Linear(inputs, size)
 
 
 class MDSEPreTrainedModel(MultimodalPreTrainedModel):
@@ -190,7 +191,7 @@ class MDSEModel(MDSEPreTrainedModel):
         self.image_to_text, self.text_to_image = Block(config), Block(config)
         official = config.reading == "official"
         self.shared_block = Block(config) if official else None
-        private = [name for name, wanted in (("text", config.tpfl), ("image", config.ipfl)) if wanted]
+        private = [name for name, is_learned in (("text", config.tpfl), ("image", config.ipfl)) if is_learned]
         names = [] if not config.adaptation or not private else ["both"] if official else private
         self.private_blocks = nn.ModuleDict({name: Block(config) for name in names})
         self.text_out = _mlp(size * (1 + config.tpfl), size, size, config.dropout)
@@ -198,40 +199,24 @@ class MDSEModel(MDSEPreTrainedModel):
         self.fusion = None if official else _mlp(2 * size, size, size, config.dropout)
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
-    ) -> MultimodalOutput:
-        """See `MultimodalOutput`; `fused` is f (B, d), or [f_v; f_z] (B, 2d) in the official reading.
+    def fuse(
+        self, tokens: torch.Tensor, text_mask: torch.Tensor, regions: torch.Tensor, image_mask: torch.Tensor
+    ) -> MDSEOutput:
+        """Fuse both modalities; `fused` is f (B, d), or [f_v; f_z] (B, 2d) in the official reading.
 
-        The attentions are the importances of the tokens (B, L) and of the regions (B, K·R), one tensor each; ()
-        without private features of that modality.
+        The attentions are the importances of the tokens (B, L) and of the regions (B, K·R), one tensor each, or `()`
+        for a modality without private features.
+
+        Args:
+            tokens: (B, L, D) The tokens, with text_mask (B, L) bool.
+            regions: (B, K, R, D_i) The regions of the images, with image_mask (B, K) bool.
         """
-        vectors, text_attentions, image_attentions = self.encode(
-            input_ids, attention_mask, pixel_values, image_mask, text_features, image_features
-        )
-        return MultimodalOutput(
-            text_attentions=text_attentions, image_attentions=image_attentions, fused=vectors["fused"]
-        )
-
-    def encode(
-        self, input_ids, attention_mask, pixel_values, image_mask, text_features, image_features
-    ) -> tuple[dict[str, torch.Tensor], tuple, tuple]:
-        """The vectors fused, image (f_v) and text (f_z), and the importances of tokens and regions."""
-        z, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
-        regions, image_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
         if self.config.reading == "official" and self.config.text_config.model_type != "word_vectors":
             text_mask = text_mask & (torch.arange(text_mask.shape[1], device=text_mask.device) > 0)
-        v_mask = image_mask.unsqueeze(-1).expand(regions.shape[:3]).flatten(1)  # (B, K·R)
-        z, v = self.text_proj(z), self.image_proj(regions.flatten(1, 2))  # (B, L, d), (B, K·R, d)
+        slots, v_mask = flatten_regions(regions, image_mask)  # (B, K·R, D_i), (B, K·R)
+        z, v = self.text_proj(tokens), self.image_proj(slots)  # (B, L, d), (B, K·R, d)
 
-        text_sees_image = self.image_to_text(z, v, v_mask)  # (B, L, d): equation 1; its positions are the text's
+        text_sees_image = self.image_to_text(z, v, v_mask)  # (B, L, d), equation 1: as many positions as the text
         image_sees_text = self.text_to_image(v, z, text_mask)  # (B, K·R, d)
         both = torch.cat([text_sees_image, image_sees_text], 1)  # (B, L + K·R, d)
         both_mask = torch.cat([text_mask, v_mask], 1)
@@ -250,10 +235,16 @@ class MDSEModel(MDSEPreTrainedModel):
         fused = torch.cat([f_v, f_z], -1)  # (B, 2d)
         if self.fusion is not None:
             fused = self.fusion(fused)  # (B, d)
-        return {"fused": fused, "image": f_v, "text": f_z}, text_attentions, image_attentions
+        return MDSEOutput(
+            text_attentions=text_attentions,
+            image_attentions=image_attentions,
+            fused=fused,
+            text_vector=f_z,
+            image_vector=f_v,
+        )
 
     def _private(self, modality: str, tokens: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """What a modality does not share with the other: tokens (B, M, d) and importances (B, M) -> (B, d)."""
+        """Return the features (B, d) that a modality does not share, from tokens (B, M, d) and importances (B, M)."""
         private = (1 - weights).to(tokens.dtype).unsqueeze(-1) * tokens  # (B, M, d)
         if self.config.adaptation:
             block = self.private_blocks["both" if self.config.reading == "official" else modality]
@@ -261,59 +252,38 @@ class MDSEModel(MDSEPreTrainedModel):
         return masked_mean(private, mask)
 
 
-def _project(inputs: int, size: int) -> nn.Module:
-    return nn.Identity() if inputs == size else nn.Linear(inputs, size)
-
-
-class MDSEForSequenceClassification(MDSEPreTrainedModel):
-    """MDSE with its classifier, trained by cross-entropy and the contrastive loss."""
+class MDSEForSequenceClassification(MultimodalForSequenceClassification, MDSEPreTrainedModel):
+    """MDSE with its classifier, trained with cross-entropy and the contrastive loss."""
 
     _auto_class = "AutoModelForSequenceClassification"
+    model_class = MDSEModel
 
-    def __init__(self, config: MDSEConfig):
-        super().__init__(config)
-        self.mdse = MDSEModel(config)
+    def add_head(self, config: MDSEConfig) -> None:
+        self.dropout = nn.Identity()  # the classifier has its own
         size, classes = config.hidden_size, config.num_labels
         if config.reading == "official":
             self.classifier = _mlp(2 * size, size // 2, classes, config.dropout)
         else:
             self.classifier = nn.Linear(size, classes)
-        self.post_init()
 
-    def forward(
+    def compute_loss(
         self,
-        labels: torch.Tensor | None = None,
-        text_labels: torch.Tensor | None = None,
-        image_labels: torch.Tensor | None = None,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        **kwargs,
-    ) -> MultimodalOutput:
-        """The inputs of `MDSEModel.forward`; labels (B,) for the loss, and text_labels, image_labels (B,) for the
-        contrastive loss, `labels` where they are not given. Returns its output with `logits` (B, C)."""
-        vectors, text_attentions, image_attentions = self.mdse.encode(
-            input_ids, attention_mask, pixel_values, image_mask, text_features, image_features
-        )
-        logits = self.classifier(vectors["fused"])
-        loss = self.classification_loss(logits, labels)
-        if labels is not None and self.config.contrastive != "none":
-            of_modality = {"fused": labels, "image": image_labels, "text": text_labels}
-            names = ["fused", "image", "text"] if self.config.contrastive_fused else ["image", "text"]
-            features = torch.cat([vectors[name] for name in names])  # (E, d)
-            classes = torch.cat([labels if of_modality[name] is None else of_modality[name] for name in names])  # (E,)
-            if self.config.contrastive == "supcon":
-                contrast = supervised_contrastive_loss(features, classes, self.config.temperature)
-            else:
-                contrast = ratio_contrastive_loss(features, classes)
-            loss = loss + self.config.contrastive_weight * contrast
-        return MultimodalOutput(
-            loss=loss,
-            logits=logits,
-            text_attentions=text_attentions,
-            image_attentions=image_attentions,
-            fused=vectors["fused"],
-        )
+        output: MDSEOutput,
+        labels: torch.Tensor,
+        text_labels: torch.Tensor | None,
+        image_labels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Add the contrastive loss, in which each vector has the label of its modality, or else the post's."""
+        loss = self.classification_loss(output.logits, labels)
+        if self.config.contrastive == "none":
+            return loss
+        pairs = [(output.image_vector, image_labels), (output.text_vector, text_labels)]
+        if self.config.contrastive_fused:
+            pairs.insert(0, (output.fused, labels))
+        features = torch.cat([vector for vector, _ in pairs])  # (E, d)
+        classes = torch.cat([labels if own is None else own for _, own in pairs])  # (E,)
+        if self.config.contrastive == "supcon":
+            contrast = supervised_contrastive_loss(features, classes, self.config.temperature)
+        else:
+            contrast = ratio_contrastive_loss(features, classes)
+        return loss + self.config.contrastive_weight * contrast

@@ -11,13 +11,13 @@ from transformers import AutoModelForSequenceClassification
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import RawCNN, RawCNNConfig, SmallCNNConfig
+from mmsent.modeling.common_losses import embedding_loss
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.gated_fusion import (
     Gate,
     GatedFusionConfig,
     GatedFusionForSequenceClassification,
     GatedFusionModel,
-    embedding_loss,
     last_states,
 )
 
@@ -470,7 +470,7 @@ def test_bad_settings():
         config(loss="mse")
     with pytest.raises(ValueError, match="all labels have one embedding"):
         config(head="label_embedding", label_embedding="learned", loss="cosine")
-    with pytest.raises(ValueError, match="not one number a layer"):
+    with pytest.raises(ValueError, match="not one number per layer"):
         config(image_hidden=(4, 3), image_dropout=(0.5,))
     for call in (lambda: build().add_label("x", torch.zeros(E)), lambda: build().set_label_embeddings(TABLE)):
         with pytest.raises(ValueError, match="has no label embeddings"):

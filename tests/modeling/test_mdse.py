@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmsent.modeling.common_cnns import SmallCNNConfig
+from mmsent.modeling.common_losses import ratio_contrastive_loss, supervised_contrastive_loss
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.mdse import (
     Block,
@@ -14,8 +15,6 @@ from mmsent.modeling.mdse import (
     MDSEForSequenceClassification,
     MDSEModel,
     modality_importance,
-    ratio_contrastive_loss,
-    supervised_contrastive_loss,
 )
 
 SIZE, IMAGE_SIZE, REGIONS = 8, 6, 4
@@ -227,9 +226,9 @@ def test_the_official_reading_drops_a_transformers_first_token(backbones):
 
 
 def test_bad_settings():
-    with pytest.raises(ValueError, match="hidden_size=8 is no multiple of num_attention_heads=3"):
+    with pytest.raises(ValueError, match="hidden_size=8 is not a multiple of num_attention_heads=3"):
         MDSEConfig(text_config=WordVectorsConfig(hidden_size=8), num_attention_heads=3)
-    with pytest.raises(ValueError, match="no vector f: set contrastive_fused=False"):
+    with pytest.raises(ValueError, match="does not have a vector f: set contrastive_fused=False"):
         MDSEConfig(reading="official", num_attention_heads=2)
 
 

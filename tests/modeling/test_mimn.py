@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_base import logger
 from mmsent.modeling.common_cnns import SmallCNNConfig
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
-from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel, logger
+from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel
 
 INTERACTIONS = ["both", "text2image", "image2text", "self"]
 READINGS = [("paper", "scalar"), ("paper", "additive"), ("official", "additive")]

@@ -344,7 +344,7 @@ def test_weights_reach_the_training(make_trainer, tmp_path):
         (
             {"loss": "rank_hinge"},
             [1.0] * 3,
-            "class_weights and .* are of cross-entropy.*rank_hinge",
+            "class_weights and .* apply to cross-entropy.*rank_hinge",
         ),
     ],
 )

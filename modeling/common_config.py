@@ -1,0 +1,86 @@
+"""The fields that the config of every architecture has."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .common_cnns import OWN_IMAGE_ENCODERS, SmallCNNConfig
+from .common_encoders import encoder_config
+from .common_pipeline import CUSTOM_PIPELINES, TASK
+from .common_word_vectors import WordVectorsConfig
+
+POLARITY = ("negative", "neutral", "positive")
+
+
+@strict
+class MultimodalConfig(PreTrainedConfig):
+    """The fields that the config of every architecture has.
+
+    A model's `from_backbones` fills the fields of the encoders. In a config that is written by hand they must agree
+    with the encoders.
+
+    Args:
+        text_config: The config of the text encoder: `WordVectorsConfig` or the config of any transformer.
+        image_config: The config of the image encoder: `SmallCNNConfig`, or the config of any vision backbone of timm
+            or transformers.
+        text_hidden_size: The width D of the text encoder's output (B, L, D).
+        image_hidden_size: The width D of the image encoder's output (B, K, R, D).
+        image_regions: The number R of regions of an image, at the image size that the processor makes.
+        freeze_text: Whether the text encoder keeps its weights and stays in eval mode.
+        freeze_image: Whether the image encoder keeps its weights and stays in eval mode.
+        standardize: Whether image features are standardized before the fusion reads them, see `FeatureNorm`. None of
+            the papers does this, but most of these models learn faster and become better with it.
+        aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        id2label: The names of the classes. The default is polarity: negative, neutral, positive.
+    """
+
+    # Trainer gathers every output that is not named here.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "text_logits",
+        "image_logits",
+        "text_attentions",
+        "image_attentions",
+        "fused",
+    ]
+    sub_configs = {"text_config": AutoConfig, "image_config": AutoConfig}
+
+    text_config: dict | PreTrainedConfig | None = None
+    image_config: dict | PreTrainedConfig | None = None
+    text_hidden_size: int | None = None
+    image_hidden_size: int | None = None
+    image_regions: int | None = None
+    freeze_text: bool = False
+    freeze_image: bool = False
+    standardize: bool = True
+    aspects: list[str] | None = None
+
+    def __post_init__(self, **kwargs):
+        self.text_config = encoder_config(self.text_config or WordVectorsConfig())
+        self.image_config = encoder_config(self.image_config or SmallCNNConfig())
+        if self.text_hidden_size is None:
+            self.text_hidden_size = self.text_config.hidden_size
+        if self.image_hidden_size is None and hasattr(self.image_config, "hidden_size"):
+            self.image_hidden_size = self.image_config.hidden_size
+        if self.image_regions is None and isinstance(self.image_config, tuple(OWN_IMAGE_ENCODERS.values())):
+            self.image_regions = self.image_config.num_regions
+        if self.id2label is None and "num_labels" not in kwargs:
+            self.id2label = dict(enumerate(POLARITY))
+        if self.id2label is not None:
+            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+        if TASK in PIPELINE_REGISTRY.supported_tasks:
+            # Otherwise `pipeline` would ask the user to trust the code that the model's folder contains.
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+        # All three classes are named, so that a model saved from either class loads through each Auto class.
+        module, name = type(self).__module__.rpartition(".")[2], type(self).__name__.removesuffix("Config")
+        self.auto_map = {
+            "AutoConfig": f"{module}.{name}Config",
+            "AutoModel": f"{module}.{name}Model",
+            "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
+        }
+
+    def to_dict(self) -> dict:
+        """Return the fields and the pipeline, whose source `save_pretrained` copies beside the model."""
+        return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
