@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_processing import MultimodalProcessor
-from mmsent.training.feature_cache import PostCollator
+from mmsent.training.collator import PostCollator
 
 REPEATS = 5
 BATCH_SIZE = 32

@@ -1,10 +1,11 @@
-from pathlib import Path
+"""The `evaluate` module `sentiment`."""
 
 import evaluate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
+from tiny import ROOT
 
 from mmsent.evaluation.sentiment.sentiment import Sentiment
 
@@ -15,18 +16,18 @@ def compute(predictions, references, names=NAMES):
     return Sentiment(keep_in_memory=True).compute(predictions=predictions, references=references, label_names=names)
 
 
-def test_worked_by_hand():
+def test_scores_computed_by_hand():
     scores = compute([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 2, 0])
     assert scores["confusion_matrix"] == [[1, 0, 1], [1, 1, 0], [0, 0, 2]]
     assert scores["accuracy"] == pytest.approx(4 / 6)
-    # precision, recall: negative 1/2, 1/2; neutral 1, 1/2; positive 2/3, 1
+    # Precision and recall: negative 1/2, 1/2; neutral 1, 1/2; positive 2/3, 1.
     assert scores["f1_negative"] == pytest.approx(1 / 2)
     assert scores["f1_neutral"] == pytest.approx(2 / 3)
     assert scores["f1_positive"] == pytest.approx(4 / 5)
     assert scores["macro_f1"] == scores["weighted_f1"] == pytest.approx((1 / 2 + 2 / 3 + 4 / 5) / 3)
 
 
-def test_a_class_that_the_set_lacks_counts_in_macro_f1():
+def test_a_class_that_the_split_lacks_counts_in_macro_f1():
     scores = compute([0, 2], [0, 2])
     assert scores["macro_f1"] == pytest.approx(2 / 3)
     assert scores["weighted_f1"] == 1
@@ -34,7 +35,7 @@ def test_a_class_that_the_set_lacks_counts_in_macro_f1():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
-def test_agrees_with_scikit_learn(pairs):
+def test_scores_agree_with_scikit_learn(pairs):
     predictions, references = zip(*pairs, strict=True)
     scores = compute(list(predictions), list(references))
     kwargs = {"labels": [0, 1, 2], "zero_division": 0}
@@ -44,12 +45,11 @@ def test_agrees_with_scikit_learn(pairs):
 
 
 @pytest.mark.parametrize(("predictions", "references"), [([3], [0]), ([0], [-1])])
-def test_an_index_that_is_no_class_is_an_error(predictions, references):
+def test_an_index_out_of_range_is_an_error(predictions, references):
     with pytest.raises(ValueError, match=r"the classes are 0\.\.2"):
         compute(predictions, references)
 
 
-def test_loads_by_path_without_a_network():
-    folder = Path(__file__).parents[2] / "metrics" / "sentiment"
-    metric = evaluate.load(str(folder), keep_in_memory=True)
+def test_the_module_loads_by_its_path_without_a_network():
+    metric = evaluate.load(str(ROOT / "src" / "mmsent" / "evaluation" / "sentiment"), keep_in_memory=True)
     assert metric.compute(predictions=[1], references=[1], label_names=NAMES)["accuracy"] == 1

@@ -1,4 +1,4 @@
-"""Turn posts into batches of the contract's keys."""
+"""Turn posts into batches of model inputs."""
 
 import numpy as np
 import torch
@@ -7,9 +7,10 @@ from mmsent.modeling.common_processing import MultimodalProcessor
 
 
 class PostCollator:
-    """Posts of a corpus or of `CachedPosts` to a batch of the contract's keys.
+    """Turn posts of a corpus, or of `CachedPosts`, into a batch of model inputs.
 
     Args:
+        processor: The processor of the model.
         modalities: `"text"` or `"image"` to hide the other part of every post.
     """
 
@@ -18,9 +19,11 @@ class PostCollator:
         self.modalities = modalities
 
     def texts(self, posts: list[dict]) -> list[str | None]:
+        """Return the texts that the model may read."""
         return [None if self.modalities == "image" else post["text"] for post in posts]
 
     def images(self, posts: list[dict]) -> list[list]:
+        """Return the images that the model may read."""
         return [[] if self.modalities == "text" else post["images"] for post in posts]
 
     def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
@@ -46,10 +49,18 @@ class PostCollator:
 
 
 def _pad(features: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (n, ...) of B posts to float32 (B, N, ...), and which are there (B, N) bool; N is at least one."""
-    counts = torch.tensor([len(rows) for rows in features])
+    """Pad the features of B posts with zeros.
+
+    Args:
+        features: One array of shape (n, ...) per post.
+
+    Returns:
+        The features as float32 of shape (B, N, ...), where N is the largest n and at least one, and the mask of the
+        features that are not padding, of shape (B, N).
+    """
+    counts = torch.tensor([len(post_features) for post_features in features])
     longest = max(1, int(counts.max()))
     padded = np.empty((len(features), longest, *features[0].shape[1:]), np.float32)
-    for post, rows in zip(padded, features, strict=True):
-        post[: len(rows)], post[len(rows) :] = rows, 0
+    for target, source in zip(padded, features, strict=True):
+        target[: len(source)], target[len(source) :] = source, 0
     return torch.from_numpy(padded), torch.arange(longest) < counts.unsqueeze(1)

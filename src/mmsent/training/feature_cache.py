@@ -1,13 +1,12 @@
-"""How posts become batches, and the cache on disk of what frozen encoders make of them.
+"""Store the output of frozen encoders on the disk.
 
-An entry of the cache is what one encoder makes of one split: a folder of Arrow shards, named by a hash of all that its
-content depends on, so that every run and every architecture that would compute the same finds it, and nothing else
-does. Labels and aspects are no part of it. Entries can be deleted at any time.
+An entry of the cache holds the output of one encoder for one split: a folder of Arrow shards whose name is a hash of
+everything that the output depends on. All runs and architectures that need the same output share the entry. Labels
+and aspects are not part of the hash. Entries can be deleted at any time.
 """
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import chain
@@ -17,26 +16,33 @@ import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import PartialState
-from datasets import Dataset, Features, Image, List, Value
+from datasets import Dataset, Features, List, Value
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
-from mmsent.modeling import common_encoders, common_images, common_processing
+from mmsent.dataset_scripts.common_corpus import undecoded
+from mmsent.dataset_scripts.common_files import atomic_write
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 
 from .arguments import RunArguments
 from .collator import PostCollator
 
+# Raise this number with every change of the code that decodes or encodes posts: entries of other versions are not
+# used. tests/training/test_feature_cache.py fails after such a change.
+FEATURES_VERSION = 1
+PACKAGES = ("pillow", "timm", "torch", "torchvision", "transformers")  # their versions are part of the hash
 NEEDS_FROZEN = "cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true."
-POSTS_A_SHARD = 256  # what a killed run has to do again, at most
+POSTS_PER_SHARD = 256  # a killed run loses at most the posts of one shard
 
 
 class CachedPosts(torch.utils.data.Dataset):
-    """Posts for `PostCollator`, with `text_features` (L, D) and `image_features` (K, R, D) in place of what the frozen
-    encoders would read; L is 0 without text and K without images."""
+    """Posts for `PostCollator` with `text_features` (L, D) and `image_features` (K, R, D) from frozen encoders.
+
+    The features replace the text and the images. L is 0 without a text, and K is 0 without images.
+    """
 
     def __init__(self, posts: Dataset, features: dict[str, "Entry"]):
         self.posts = posts
@@ -64,33 +70,36 @@ def encode_features(
     folder: str | Path,
     dtype: str = "float32",
 ) -> dict[str, CachedPosts]:
-    """Run the frozen encoders once over a corpus, as far as the cache in `folder` lacks their output.
+    """Run the frozen encoders once over a corpus, unless the cache in `folder` holds their output already.
 
-    An encoder that is trained goes on reading its part of the posts. The processes of a distributed run share the work
-    and need a `folder` that all of them see; what a killed run has finished is kept. The key of an entry is made of
-    the encoder's weights and config; of token ids, which say all that tokenizer and text steps do, or of the image
-    processor's settings and the content of the image files; of their order; of `dtype` and pooling; and of the code
-    and the packages that do the work.
+    The inputs of an encoder that is trained stay in the posts. The processes of a distributed run share the work and
+    need a `folder` that all of them can read. A killed run keeps the shards that it has finished. The name of an entry
+    is a hash of the encoder's weights and config; of the token ids, or of the image processor's settings and the image
+    files; of `dtype` and the pooling; and of `FEATURES_VERSION` and the versions of the packages.
 
     Args:
-        corpus: by split, posts of this project's schema.
-        dtype: float32, or float16 for half the space.
+        model: The model with at least one frozen encoder.
+        corpus: The posts by split.
+        collator: The collator of the run.
+        args: The arguments of the run.
+        folder: The folder of the cache.
+        dtype: The type of the stored numbers: float32, or float16 for half the space.
 
     Raises:
-        ValueError: no encoder is frozen; a feature is too large for float16; or a shard is damaged.
+        ValueError: If no encoder is frozen, a feature is too large for float16, or a shard is damaged.
     """
     frozen = model.frozen_encoders()
     if not frozen:
         raise ValueError(NEEDS_FROZEN)
-    corpus = {split: posts.cast_column("images", List(Image(decode=False))) for split, posts in corpus.items()}
+    corpus = undecoded(corpus)
     columns = ["aspect", "label", "text_label", "image_label"]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
     base, config = model.base_model, model.config
-    parts = (
+    modalities = (
         ("text", "text", base.text_encoder, config.text_config, Texts),
         ("image", "images", base.image_encoder, config.image_config, Images),
     )
-    for modality, column, encoder, encoder_config, source_class in parts:
+    for modality, column, encoder, encoder_config, source_class in modalities:
         if encoder in frozen:
             encoder.to(args.device).eval()
             weights = _hash_encoder(encoder, encoder_config)
@@ -107,9 +116,11 @@ def encode_features(
 
 
 class Texts(torch.utils.data.Dataset):
-    """The token ids of every post that has a text: the items that a text encoder reads.
+    """The token ids of every post: the inputs of a text encoder.
 
-    `counts` (N,): vectors that come of each post, one a token; `shape`: of a vector.
+    Attributes:
+        counts: The number of vectors per post, one per token, of shape (N,).
+        shape: The shape of one vector, (D,).
     """
 
     def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
@@ -119,17 +130,17 @@ class Texts(torch.utils.data.Dataset):
         for start in range(0, len(posts), 1000):
             texts = collator.texts([{"text": text} for text in posts[start : start + 1000]["text"]])
             encoded = processor.encode_text(texts, processor.max_length)
-            rows = zip(encoded["input_ids"], encoded["attention_mask"].sum(1), strict=True)
-            self.ids += [ids[:length].clone() for ids, length in rows]
+            lengths = encoded["attention_mask"].sum(1)
+            self.ids += [ids[:length].clone() for ids, length in zip(encoded["input_ids"], lengths, strict=True)]
         self.counts = np.array([len(ids) for ids in self.ids])
         self.shape = (model.config.text_hidden_size,)
 
     def content(self) -> Iterator[bytes]:
-        """All that the features depend on, beside the encoder."""
+        """Return everything that the features depend on, except the encoder."""
         return (ids.numpy().tobytes() for ids in self.ids)
 
     def items(self, rows: range) -> list[int]:
-        """The items of some posts, the longest first: a batch of neighbours has little padding."""
+        """Return the items of these posts, sorted by decreasing length: batches of similar length need no padding."""
         return sorted((row for row in rows if self.counts[row]), key=lambda row: -self.counts[row])
 
     def __getitem__(self, row: int) -> torch.Tensor:
@@ -137,29 +148,31 @@ class Texts(torch.utils.data.Dataset):
 
     def collate(self, ids: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         padded = pad_sequence(ids, batch_first=True, padding_value=self.pad_token_id)
-        lengths = torch.tensor([len(row) for row in ids])
+        lengths = torch.tensor([len(post_ids) for post_ids in ids])
         return padded, (torch.arange(padded.shape[1]) < lengths.unsqueeze(1)).long()
 
     def encode(self, encoder: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """The features of each item of a batch, (L, D)."""
-        return [row[:length] for row, length in zip(encoder(ids, mask), mask.sum(1), strict=True)]
+        """Return the features of each item of a batch, each of shape (L, D)."""
+        return [vectors[:length] for vectors, length in zip(encoder(ids, mask), mask.sum(1), strict=True)]
 
 
 class Images(torch.utils.data.Dataset):
-    """Every image of every post: the items that an image encoder reads.
+    """Every image of every post: the inputs of an image encoder.
 
-    `counts` (N,): images of each post; `shape`: (R, D) of the regions of one, (1, D) where the model takes their mean.
+    Attributes:
+        counts: The number of images per post, of shape (N,).
+        shape: The shape of the features of one image, (R, D); R is 1 if the model reads the mean of the regions.
     """
 
     def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
         self.posts, self.processor, self.pool = posts.select_columns("images"), collator.processor, model.pools_regions
-        self.most = 0 if collator.modalities == "text" else self.processor.max_images
-        self.counts = np.array([min(self.most, len(images)) for images in self.posts["images"]])
+        max_images = 0 if collator.modalities == "text" else self.processor.max_images
+        self.counts = np.array([min(max_images, len(images)) for images in self.posts["images"]])
         self.places = [(row, slot) for row, count in enumerate(self.counts) for slot in range(count)]
         self.shape = (1 if self.pool else model.config.image_regions, model.config.image_hidden_size)
 
     def content(self) -> Iterator[bytes]:
-        """All that the features depend on, beside the encoder; reads every file."""
+        """Return everything that the features depend on, except the encoder. This reads all image files."""
         yield f"{self.processor.image_processor.to_json_string()} pooled: {self.pool}".encode()
         for post, count in zip(self.posts, self.counts, strict=True):
             yield bytes([count])
@@ -167,7 +180,7 @@ class Images(torch.utils.data.Dataset):
                 yield Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
 
     def items(self, rows: range) -> range:
-        """The items of some posts."""
+        """Return the items of these posts."""
         return range(self.counts[: rows.start].sum(), self.counts[: rows.stop].sum())
 
     def __getitem__(self, item: int) -> dict:
@@ -178,20 +191,15 @@ class Images(torch.utils.data.Dataset):
         return (self.processor.encode_images([[image] for image in images])["pixel_values"].squeeze(1),)
 
     def encode(self, encoder: nn.Module, pixel_values: torch.Tensor) -> list[torch.Tensor]:
-        """The features of each item of a batch, (1, R, D)."""
+        """Return the features of each item of a batch, each of shape (1, R, D)."""
         regions = encoder(pixel_values)  # (N, R, D)
         return list((regions.mean(1, keepdim=True) if self.pool else regions).unsqueeze(1))
 
 
 def _hash_encoder(encoder: nn.Module, config: PreTrainedConfig) -> bytes:
-    """Of its weights and config, and of the code and the packages that run it."""
-    code = [Path(module.__file__).read_bytes() for module in (common_encoders, common_images, common_processing)] + [
-        Path(__file__).read_bytes()
-    ]
-    packages = {name: version(name) for name in ("pillow", "timm", "torch", "torchvision", "transformers")}
-    digest = hashlib.sha256(json.dumps([config.to_dict(), packages], sort_keys=True).encode())
-    for content in code:
-        digest.update(hashlib.sha256(content).digest())
+    """Return a hash of the encoder's weights and config, and of the versions of what runs it."""
+    versions = {name: version(name) for name in PACKAGES} | {"features": FEATURES_VERSION}
+    digest = hashlib.sha256(json.dumps([config.to_dict(), versions], sort_keys=True).encode())
     for name, tensor in chain(encoder.named_parameters(), encoder.named_buffers()):
         tensor = tensor.detach().cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -201,17 +209,17 @@ def _hash_encoder(encoder: nn.Module, config: PreTrainedConfig) -> bytes:
 
 def _key(source: Texts | Images, weights: bytes, dtype: str) -> str:
     digest = hashlib.sha256(weights)
-    digest.update(json.dumps([dtype, source.shape, POSTS_A_SHARD]).encode())
+    digest.update(json.dumps([dtype, source.shape, POSTS_PER_SHARD]).encode())
     for content in source.content():
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
 def _shards(entry: Path, posts: int) -> dict[Path, range]:
-    """The file of each shard, and the rows of its posts."""
-    starts = range(0, posts, POSTS_A_SHARD)
+    """Return the file of each shard with the row numbers of its posts."""
+    starts = range(0, posts, POSTS_PER_SHARD)
     return {
-        entry / f"{index:05d}.arrow": range(start, min(start + POSTS_A_SHARD, posts))
+        entry / f"{index:05d}.arrow": range(start, min(start + POSTS_PER_SHARD, posts))
         for index, start in enumerate(starts)
     }
 
@@ -219,13 +227,13 @@ def _shards(entry: Path, posts: int) -> dict[Path, range]:
 def _fill(
     entry: Path, source: Texts | Images, encoder: nn.Module, args: RunArguments, dtype: str, description: str
 ) -> None:
-    """Make the shards of an entry that are missing, of those that fall to this process."""
+    """Write the missing shards of an entry; every process of a distributed run writes its share of them."""
     shards = list(_shards(entry, len(source.counts)).items())[args.process_index :: args.world_size]
     items = {path: list(source.items(rows)) for path, rows in shards}
     size = args.per_device_eval_batch_size
     missing = {
-        path: [numbers[start : start + size] for start in range(0, len(numbers), size)]
-        for path, numbers in items.items()
+        path: [shard_items[start : start + size] for start in range(0, len(shard_items), size)]
+        for path, shard_items in items.items()
         if not path.exists()
     }
     if not missing:
@@ -236,7 +244,7 @@ def _fill(
             batch_sampler=list(chain.from_iterable(missing.values())),
             collate_fn=source.collate,
             num_workers=args.dataloader_num_workers,
-            generator=torch.Generator(),  # else it draws from the generator that training uses
+            generator=torch.Generator(),  # the default generator is the one that training uses
         )
     )
     done = sum(len(items[path]) for path in items if path not in missing)
@@ -245,58 +253,57 @@ def _fill(
         for path, batches in missing.items():
             encoded: dict[int, np.ndarray] = {}
             for batch in batches:
-                inputs = [part.to(args.device) for part in next(loader)]
-                features = [row.float().cpu().numpy().astype(dtype) for row in source.encode(encoder, *inputs)]
+                inputs = [tensor.to(args.device) for tensor in next(loader)]
+                features = [tensor.float().cpu().numpy().astype(dtype) for tensor in source.encode(encoder, *inputs)]
                 encoded |= zip(batch, features, strict=True)
                 progress.update(len(batch))
-            rows = [encoded[item] for item in sorted(encoded)] or [np.empty((0, *source.shape), dtype)]
-            _write(path, np.concatenate(rows), dtype)
+            arrays = [encoded[item] for item in sorted(encoded)] or [np.empty((0, *source.shape), dtype)]
+            _write(path, np.concatenate(arrays), dtype)
 
 
 def _write(path: Path, features: np.ndarray, dtype: str) -> None:
-    """Write a shard beside its place and move it there: it is complete or not there, and two runs do no harm."""
     if not np.isfinite(features).all():
         raise ValueError(
-            f"{path}: a feature is no finite {dtype} number; --features_dtype float32 has the widest range."
+            f"{path}: a feature is not a finite {dtype} number; --features_dtype float32 has the widest range."
         )
     width = int(np.prod(features.shape[1:]))
     schema = Features({"features": List(Value(dtype), length=width)}).arrow_schema
     column = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), type=schema.field(0).type)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    with pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+    with atomic_write(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
         stream.write_batch(pa.record_batch([column], schema=schema))
-    part.replace(path)
 
 
 class Entry:
-    """An entry of the cache, open: `entry[row]` is what the encoder made of a post, (n, *shape), in the memory map.
+    """An open entry of the cache: `entry[row]` is the encoder's output for a post, of shape (n, *shape).
+
+    The arrays are views of memory-mapped files.
 
     Raises:
-        ValueError: a shard is damaged or missing.
+        ValueError: If a shard is damaged or missing.
     """
 
     def __init__(self, folder: Path, counts: np.ndarray, shape: tuple[int, ...]):
         self.folder, self.counts, self.shape = folder, counts, shape
-        self.starts = np.zeros_like(counts)  # of each post in its shard
+        self.starts = np.zeros_like(counts)  # where each post starts in its shard
         self.shards: list[np.ndarray] = []
         for path, rows in _shards(folder, len(counts)).items():
             ends = counts[rows.start : rows.stop].cumsum()
             self.starts[rows.start + 1 : rows.stop] = ends[:-1]
-            self.shards.append(self._open(path, int(ends[-1])))
+            self.shards.append(self._map(path, int(ends[-1])))
 
-    def _open(self, path: Path, count: int) -> np.ndarray:
+    def _map(self, path: Path, count: int) -> np.ndarray:
         try:
             numbers = Dataset.from_file(str(path)).data.column("features").chunk(0).flatten()
             return numbers.to_numpy(zero_copy_only=True).reshape(count, *self.shape)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise ValueError(
-                f"{path} does not hold {count} features of shape {self.shape}: {error}. Delete it, and it is made "
-                "again. (Several machines need a --features_dir that all of them see.)"
+                f"{path} does not hold {count} features of shape {self.shape}: {error}. Delete the file: the next run "
+                "writes it again. (Several machines need a --features_dir that all of them can read.)"
             ) from error
 
     def __getitem__(self, row: int) -> np.ndarray:
         start = self.starts[row]
-        return self.shards[row // POSTS_A_SHARD][start : start + self.counts[row]]
+        return self.shards[row // POSTS_PER_SHARD][start : start + self.counts[row]]
 
     def __reduce__(self):  # a worker process that is not forked opens the shards itself
         return Entry, (self.folder, self.counts, self.shape)

@@ -1,7 +1,7 @@
-"""Low-rank adapters (LoRA, Hu et al. 2021) on the attention of pretrained encoders; the rest is trained whole.
+"""Train low-rank adapters (LoRA, Hu et al. 2021) on the attention of pretrained encoders, and all other layers whole.
 
-What is trained is small beside the backbones, so checkpoints hold it alone. A finished run has the model with the
-adapter merged in, as any run does, and `adapter/`: the adapter beside the weights that it was trained on.
+The trained weights are few beside those of the backbones, so checkpoints hold only the trained weights. A finished
+run has the model with the adapter merged into it, and the folder `adapter/` with the adapter and its base model.
 """
 
 from pathlib import Path
@@ -14,39 +14,40 @@ from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_encoders import OWN_ENCODERS
 
 ADAPTER = "adapter"
-# Queries and values, by the names that they have in BERT and RoBERTa, in DistilBERT, in ViT and CLIP; timm has all
-# three in one.
+# The layers of queries and values in BERT and RoBERTa, in DistilBERT, in ViT and CLIP, and in timm, which has one
+# layer for both and the keys.
 ATTENTION = ("query", "value", "q_lin", "v_lin", "q_proj", "v_proj", "qkv")
 
 
 def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None = None) -> PeftModel:
-    """Put an adapter on every pretrained encoder with attention that is not frozen.
+    """Add an adapter to every pretrained encoder that has attention and is not frozen.
 
-    Everything else but the backbones is trained as ever and becomes part of the adapter, encoders that begin from
-    nothing included. A pretrained backbone without attention keeps its weights: its `freeze_` field is set.
+    All layers outside of the pretrained backbones are trained whole and become part of the adapter. So do encoders
+    that are not pretrained. A pretrained backbone without attention is frozen: its `freeze_` field is set.
 
     Args:
-        rank: of the two matrices that are added to each query and value.
-        alpha: the adapter's output counts alpha / rank; twice the rank unless given.
+        model: The model to adapt.
+        rank: The rank of the two matrices that are added to each query and value.
+        alpha: The output of the adapter is scaled by alpha / rank; twice the rank by default.
 
     Raises:
-        ValueError: no encoder has attention to adapt.
+        ValueError: If no encoder has attention to adapt.
     """
     base, config = model.base_model, model.config
-    kept_whole = [encoder for encoder in (base.text_encoder, base.image_encoder) if encoder is not None]
+    not_whole = [encoder for encoder in (base.text_encoder, base.image_encoder) if encoder is not None]
     targets, statistics = [], []
-    for part in ("text", "image"):
-        encoder = getattr(base, f"{part}_encoder")
-        if encoder is None or getattr(config, f"freeze_{part}"):
+    for modality in ("text", "image"):
+        encoder = getattr(base, f"{modality}_encoder")
+        if encoder is None or getattr(config, f"freeze_{modality}"):
             continue
-        if getattr(config, f"{part}_config").model_type in OWN_ENCODERS:
-            kept_whole.remove(encoder)
+        if getattr(config, f"{modality}_config").model_type in OWN_ENCODERS:
+            not_whole.remove(encoder)
             continue
-        inside = [(name, module) for name, module in model.named_modules() if f"{part}_encoder.backbone." in name]
-        found = [name for name, module in inside if name.rpartition(".")[2] in ATTENTION and _is_linear(module)]
-        targets += found
-        statistics += [name for name, module in inside if found and isinstance(module, _BatchNorm)]
-        setattr(config, f"freeze_{part}", not found)
+        layers = [(name, layer) for name, layer in model.named_modules() if f"{modality}_encoder.backbone." in name]
+        attention = [name for name, layer in layers if name.rpartition(".")[2] in ATTENTION and _is_linear(layer)]
+        targets += attention
+        statistics += [name for name, layer in layers if attention and isinstance(layer, _BatchNorm)]
+        setattr(config, f"freeze_{modality}", not attention)
     if not targets:
         raise ValueError(
             f"lora_rank={rank}: no encoder that is trained has attention with layers named {', '.join(ATTENTION)}. "
@@ -56,10 +57,10 @@ def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,
         target_modules=targets,
-        modules_to_save=[*_trained_whole(model, kept_whole), *statistics],
+        modules_to_save=[*_whole_modules(model, not_whole), *statistics],
     )
     adapted = get_peft_model(model, lora)
-    lora.base_model_name_or_path = None  # it is in the adapter's own folder
+    lora.base_model_name_or_path = None  # the base model is saved in the adapter's own folder
     return adapted.train()
 
 
@@ -67,36 +68,38 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | nn.Conv2d)
 
 
-def _trained_whole(module: nn.Module, but: list[nn.Module], prefix: str = "") -> list[str]:
-    """Names of the largest modules with weights or statistics that contain none of `but`.
+def _whole_modules(module: nn.Module, excluded: list[nn.Module], prefix: str = "") -> list[str]:
+    """Return the names of the largest modules that have weights or statistics and contain no excluded module.
 
-    Lists and dictionaries of modules are entered: peft cannot save them as they are.
+    Lists and dictionaries of modules are named by their entries, because peft cannot save them as one.
     """
     names = []
     for name, child in module.named_children():
-        path = f"{prefix}{name}"
-        divided = isinstance(child, nn.ModuleList | nn.ModuleDict) or any(part in but for part in child.modules())
-        if child in but or not child.state_dict():
+        if child in excluded or not child.state_dict():
             continue
-        names += _trained_whole(child, but, f"{path}.") if divided else [path]
+        path = f"{prefix}{name}"
+        is_container = isinstance(child, nn.ModuleList | nn.ModuleDict)
+        if is_container or any(descendant in excluded for descendant in child.modules()):
+            names += _whole_modules(child, excluded, f"{path}.")
+        else:
+            names.append(path)
     return names
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter and its base: `AutoModelForSequenceClassification.from_pretrained(folder)` reads both, and
-    `adapter_model.safetensors` alone is what the training made.
+    """Save the adapter and its base model.
 
-    The base has the adapted model's classes and sizes; of what is trained whole, its weights are those before the
-    training.
+    `AutoModelForSequenceClassification.from_pretrained(folder)` loads both. The base model has the classes and sizes
+    of the adapted model; the layers that are trained whole have their weights from before the training in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = model.get_base_model()
-    of_adapter = (".lora_", ".modules_to_save.")
+    adapter_marks = (".lora_", ".modules_to_save.")
     weights = {
         name.replace(".base_layer.", ".").replace(".original_module.", "."): value
         for name, value in base.state_dict().items()
-        if not any(part in name for part in of_adapter)
+        if not any(mark in name for mark in adapter_marks)
     }
     base.save_pretrained(folder, state_dict=weights)
     model.save_pretrained(folder)
-    (folder / "README.md").unlink()  # peft's, with nothing filled in
+    (folder / "README.md").unlink()  # peft's template, which nobody has filled in

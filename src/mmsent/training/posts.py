@@ -1,7 +1,105 @@
 """Load the posts that a training run reads."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
+from datasets import Dataset, load_dataset
+
+from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
+from mmsent.dataset_scripts.common_screening import screen_images
+
+from .arguments import DataArguments, RunArguments
+from .run_folder import corpus_checksum
+from .streaming import stream_corpus
+
+WITHOUT_VALIDATION = "--eval_strategy no --save_strategy no --load_best_model_at_end false"
+
+
+@dataclass
+class RunPosts:
+    """The posts of a run.
+
+    Attributes:
+        splits: The posts of each split that training and evaluation read.
+        outlines: The same posts, whose columns can be read at once. Of a streamed corpus they hold empty images and
+            only the first training posts (`stream_corpus`).
+        report: The entries of run.json about missing posts and images, with notes for the user.
+        streamed: Whether the posts are read from a stream.
+    """
+
+    splits: Mapping[str, Any]
+    outlines: Mapping[str, Dataset]
+    report: dict
+    streamed: bool
+
+    @property
+    def label_names(self) -> list[str]:
+        return self.outlines["train"].features["label"].names
+
+    @property
+    def labels(self) -> dict[str, list[int]]:
+        """The class index of every post, by split."""
+        return {split: list(outline["label"]) for split, outline in self.outlines.items()}
+
+    def words(self) -> Iterator[str]:
+        """Return the training texts and their aspects, whose words the texts may never use."""
+        train = self.outlines["train"]
+        return chain(train["text"], filter(None, train["aspect"]))
+
+
+def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
+    """Load the corpus and deal with its images that cannot be decoded.
+
+    Raises:
+        ValueError: If the corpus does not exist, or lacks a split that the run needs, or has no image at all.
+        BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
+    """
+    if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
+        raise ValueError(
+            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
+        )
+    options = parse_name_values(args.dataset_kwargs)
+    with run_args.main_process_first(desc="loading the corpus"):
+        corpus = load_dataset(
+            args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
+        )
+        _check_splits(corpus, args.dataset, run_args)
+        report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
+        if args.streaming:
+            splits, outlines = stream_corpus(corpus, args.on_bad_image, run_args)
+            report["corpus_sha256"] = None
+            report["notes"].append(
+                "the corpus was streamed: it has no checksum and no count of training posts, and images that cannot "
+                "be decoded are named in the log only; the vocabulary, the class weights and the majority class are "
+                f"those of {len(outlines['train']):,} training posts"
+            )
+        else:
+            splits, report["bad_images"] = screen_images(corpus, args.on_bad_image)
+            outlines, report["corpus_sha256"] = splits, corpus_checksum(splits)
+    if args.modalities != "text" and args.on_bad_image == "error" and not any(outlines["train"]["images"]):
+        raise ValueError(
+            f"{args.dataset} has no pictures here ({'; '.join(report['notes']) or 'no post names one'}): add them to "
+            "data_dir, or train on the texts with --modalities text, or treat them as absent with --on_bad_image "
+            "missing."
+        )
+    return RunPosts(splits, outlines, report, args.streaming)
+
+
+def _check_splits(corpus: Mapping, dataset: str, run_args: RunArguments) -> None:
+    required = ("train",) if run_args.eval_strategy == "no" else ("train", "validation")
+    for split in required:
+        if split not in corpus:
+            raise ValueError(
+                f"{dataset} has no {split} posts here, only {', '.join(corpus)}. To train without validation posts "
+                f"and keep the model of the last epoch, add {WITHOUT_VALIDATION}."
+            )
 
 
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:

@@ -1,6 +1,6 @@
-"""Scores of a sentiment classifier, as an `evaluate` module that needs no network.
+"""Score a sentiment classifier: an `evaluate` module that needs no network.
 
-evaluate.load("metrics/sentiment").compute(predictions=[...], references=[...], label_names=["negative", ...])
+evaluate.load("src/mmsent/evaluation/sentiment").compute(predictions=[...], references=[...], label_names=[...])
 """
 
 import datasets
@@ -8,21 +8,21 @@ import evaluate
 from sklearn.metrics import confusion_matrix, f1_score
 
 _DESCRIPTION = """
-Accuracy, macro-F1 (unweighted mean of the classes' F1), weighted-F1 (mean weighted by the classes' counts), each
-class's F1 and the confusion matrix. The classes are passed, never inferred: a class that a small test set happens to
-lack still counts in macro-F1, and the rows of the confusion matrix stay where they are.
+Return the accuracy, macro-F1 (the unweighted mean of the classes' F1), weighted-F1 (the mean weighted by the classes'
+counts), the F1 of each class and the confusion matrix. The caller passes the list of classes: a class that a small
+test set lacks still counts in macro-F1, and the rows of the confusion matrix keep their places.
 """
 
 _KWARGS = """
 Args:
-    predictions: predicted class indices.
-    references: true class indices.
-    label_names: the names of all classes, in the order of their indices.
+    predictions: The predicted class indices.
+    references: The true class indices.
+    label_names: The names of all classes, in the order of their indices.
 Returns:
-    accuracy, macro_f1, weighted_f1, f1_<name> of each class, all in 0..1 (an F1 of a class that is neither true nor
-    predicted anywhere is 0); confusion_matrix: rows are true classes, columns predicted ones.
+    accuracy, macro_f1, weighted_f1 and f1_<name> of each class, all in 0..1 (the F1 of a class that is neither true
+    nor predicted anywhere is 0); confusion_matrix, with one row per true class and one column per predicted class.
 Raises:
-    ValueError: an index that is no class.
+    ValueError: If an index is not one of a class.
 """
 
 
@@ -41,9 +41,9 @@ class Sentiment(evaluate.Metric):
     def _compute(self, predictions: list[int], references: list[int], label_names: list[str]) -> dict:
         classes = range(len(label_names))
         for name, indices in (("predictions", predictions), ("references", references)):
-            strangers = sorted(set(indices) - set(classes))
-            if strangers:
-                raise ValueError(f"{name} hold {strangers}, but the classes are 0..{len(label_names) - 1}.")
+            out_of_range = sorted(set(indices) - set(classes))
+            if out_of_range:
+                raise ValueError(f"{name} contain {out_of_range}, but the classes are 0..{len(label_names) - 1}.")
         matrix = confusion_matrix(references, predictions, labels=classes)
         f1 = f1_score(references, predictions, labels=classes, average=None, zero_division=0)
         support = matrix.sum(1)

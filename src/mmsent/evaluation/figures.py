@@ -1,0 +1,115 @@
+"""Draw the confusion matrices and the learning curves of a run with matplotlib, which the extra `explain` installs."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+# Fonts that systems and users install for Chinese, Japanese and Korean; matplotlib's own font has no such letters.
+CJK_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "SimHei", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB"),
+    *("Heiti SC", "Arial Unicode MS", "AR PL UMing CN", "Unifont"),
+)
+
+
+def write_figures(output_dir: Path, run: dict, label_names: list[str], metric: str) -> None:
+    """Write `confusion_<split>.png` for every scored split, and `learning_curves.png`.
+
+    Without matplotlib, print how to install it and write nothing.
+
+    Args:
+        output_dir: The folder of the run.
+        run: The content of run.json.
+        label_names: The names of the classes.
+        metric: The score of the validation split whose curve is drawn.
+    """
+    if find_spec("matplotlib") is None:
+        print('Confusion matrices and learning curves are not drawn without matplotlib: pip install -e ".[explain]"')
+        return
+    figures = {"learning_curves": learning_curves(run["log"], metric.removeprefix("eval_"), run["best_epoch"])}
+    for split, scores in run["scores"].items():
+        matrix = scores["confusion_matrix"]
+        title = f"{split}: accuracy {scores['accuracy']:.1%} of {sum(map(sum, matrix)):,} posts"
+        figures[f"confusion_{split}"] = confusion_figure(matrix, label_names, title)
+    for name, figure in figures.items():
+        figure.savefig(output_dir / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
+
+
+def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str):
+    """Return a matplotlib Figure of a confusion matrix, shaded by the share of each row.
+
+    Args:
+        matrix: The counts, with one row per true class and one column per predicted class.
+        label_names: The names of the classes. Names in letters that no installed font has are replaced by numbers.
+        title: The title of the figure.
+    """
+    from matplotlib.figure import Figure
+
+    fonts, count = _font_families(), len(label_names)
+    if len(fonts) == 1 and any(ord(letter) >= 0x2E80 for name in label_names for letter in name):
+        label_names = [f"class {index}" for index in range(count)]
+    names = [name if len(name) <= 18 else f"{name[:17]}…" for name in label_names]
+    longest = max(map(len, names))
+    side = max(3.2, 0.62 * count)
+    figure = Figure(figsize=(side + 1.2 + 0.07 * longest, side + 0.9), layout="constrained")
+    axis = figure.subplots()
+    shares = [[cell / max(1, sum(row)) for cell in row] for row in matrix]
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for true, row in enumerate(matrix):
+        for predicted, cell in enumerate(row):
+            share = shares[true][predicted]
+            text = f"{cell:,}\n{share:.0%}" if count <= 10 else f"{cell:,}"
+            color = "white" if share > 0.55 else "black"
+            axis.text(predicted, true, text, ha="center", va="center", color=color, fontsize=9 if count <= 10 else 7)
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest * count > 32 else {}
+    axis.set_xticks(range(count), names, fontfamily=fonts, **slanted)
+    axis.set_yticks(range(count), names, fontfamily=fonts)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("true")
+    axis.set_title(title, fontsize=10)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    return figure
+
+
+def learning_curves(log: list[dict], metric: str, best_epoch: float):
+    """Return a matplotlib Figure of the training and validation losses, and of `metric` below them.
+
+    Args:
+        log: Trainer's log, as `log` in run.json.
+        metric: The name of a validation score. Without any such score the figure shows only the losses.
+        best_epoch: The epoch whose model is saved.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    score = f"eval_{metric}"
+    has_scores = any(score in entry for entry in log)
+    figure = Figure(figsize=(6.4, 5.4 if has_scores else 3.2), layout="constrained")
+    panels = figure.subplots(2 if has_scores else 1, 1, sharex=True, squeeze=False)[:, 0]
+    curves = [(panels[0], "loss", "training", "C0"), (panels[0], "eval_loss", "validation", "C1")]
+    curves += [(panels[1], score, "validation", "C1")] if has_scores else []
+    for panel, key, name, color in curves:
+        points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
+        if points:
+            panel.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=name)
+    panels[0].set_ylabel("loss")
+    if has_scores:
+        panels[1].set_ylabel(metric.replace("_", " "))
+    for panel in panels:
+        if has_scores:
+            panel.axvline(best_epoch, color="0.6", linestyle="--", linewidth=1, label="saved model")
+        panel.grid(color="0.92")
+        panel.spines[["top", "right"]].set_visible(False)
+        if panel.lines:
+            panel.legend(frameon=False, fontsize=8)
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _font_families() -> list[str]:
+    """Return matplotlib's own font and, where one is installed, a font for Chinese, Japanese and Korean."""
+    from matplotlib.font_manager import fontManager
+
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1]]

@@ -1,0 +1,45 @@
+"""Write the predictions of a run and print its report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def write_predictions(path: Path, ids: list[str], references: list[int], logits: np.ndarray, names: list[str]) -> None:
+    """Write one JSON line per post with its id, label, prediction and the probability of every class."""
+    probabilities = torch.from_numpy(logits).float().softmax(-1).tolist()
+    with path.open("w", encoding="utf-8") as lines:
+        for post_id, reference, post_probabilities in zip(ids, references, probabilities, strict=True):
+            scores = {name: round(value, 6) for name, value in zip(names, post_probabilities, strict=True)}
+            prediction = max(scores, key=scores.get)
+            line = {"id": post_id, "label": names[reference], "prediction": prediction, "scores": scores}
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def print_report(run: dict, label_names: list[str]) -> None:
+    """Print the content of run.json: missing posts, scores beside the majority class, groups, confusion matrices."""
+    for split, ids in run["missing_posts"].items():
+        print(f"{split}: {len(ids)} posts are missing in data_dir (run.json lists them)")
+    for note in run["notes"]:
+        print(f"note: {note if len(note) < 300 else note[:300] + ' ...'}")
+    for split, reasons in run["bad_images"].items():
+        print(f"{split}: {len(reasons)} images could not be decoded: " + "; ".join(reasons[:10]))
+    print(f"\n{'':24}{'accuracy':>10}{'95 % interval':>18}{'macro-F1':>10}{'weighted-F1':>13}")
+    for split, scores in run["scores"].items():
+        for name, line in ((split, scores), ("  majority class", run["majority"][split])):
+            cells = f"{line['accuracy']:>10.2%}{_interval(line):>18}{line['macro_f1']:>10.2%}"
+            print(f"{name:24}{cells}{line['weighted_f1']:>13.2%}")
+    for split, scores in run["scores"].items():
+        for name, group in scores["subgroups"].items():
+            print(f"{split}, {name}: {group['accuracy']:.2%} ({_interval(group)}) of {group['posts']} posts")
+        width = max(len(name) for name in label_names) + 2
+        print(f"\n{split}: rows are true classes, columns are predicted classes")
+        print(" " * width + "".join(f"{name:>{width}}" for name in label_names))
+        for name, counts in zip(label_names, scores["confusion_matrix"], strict=True):
+            print(f"{name:{width}}" + "".join(f"{count:>{width}}" for count in counts))
+
+
+def _interval(scores: dict) -> str:
+    return " to ".join(f"{value:.2%}" for value in scores["accuracy_interval"])

@@ -1,0 +1,98 @@
+"""Save the trained model of a run, score it, and describe the run in run.json."""
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from peft import PeftModel
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from mmsent.dataset_scripts.common_files import content_hash
+from mmsent.evaluation.reports import write_predictions
+from mmsent.evaluation.scores import majority_score, score
+from mmsent.evaluation.subgroups import subgroup_scores
+
+from .arguments import DataArguments, ModelArguments, RunArguments
+from .lora import ADAPTER, save_adapter
+from .posts import RunPosts
+from .run_folder import clear_disk_errors, git_revision
+from .trainer import MultimodalTrainer
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers", "peft")
+
+
+def run_settings(
+    model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments, posts: RunPosts
+) -> dict:
+    """Return everything that decides how a run goes: an interrupted run can only resume with the same settings."""
+    settings = vars(model_args) | vars(data_args) | run_args.to_dict()
+    settings |= {"processes": run_args.world_size, "corpus_sha256": posts.report["corpus_sha256"]}
+    if posts.streamed:
+        # Processes and data workers share the stream, so that their number decides the order of the posts.
+        settings["stream_shares"] = posts.splits["train"].shares
+    return settings
+
+
+def save_model(trainer: MultimodalTrainer, output_dir: Path) -> None:
+    """Save the trained model with its processor. An adapter is saved too and merged into the model."""
+    with clear_disk_errors(output_dir, "the trained model"):
+        if isinstance(trainer.model, PeftModel):
+            if trainer.is_world_process_zero():
+                save_adapter(trainer.model, output_dir / ADAPTER)
+            trainer.model = trainer.model_wrapped = trainer.model.merge_and_unload()
+        trainer.save_model()
+    if trainer.is_world_process_zero():
+        (output_dir / TRAINING_ARGS_NAME).unlink()  # a pickle; settings.json holds the same arguments
+
+
+def score_splits(trainer: MultimodalTrainer, posts: RunPosts, output_dir: Path) -> dict[str, dict[str, dict]]:
+    """Predict the validation and test splits, write the predictions, and return the scores.
+
+    Returns:
+        The entries `scores` and `majority` of run.json, each by split.
+    """
+    scores, majority, labels = {}, {}, posts.labels
+    for split in ("validation", "test"):
+        if split not in posts.splits:
+            continue
+        logits, outline = trainer.predict(posts.splits[split]).predictions, posts.outlines[split]
+        predictions = logits.argmax(-1)
+        scores[split] = score(predictions, labels[split], posts.label_names)
+        scores[split]["subgroups"] = subgroup_scores(outline, predictions, labels[split])
+        majority[split] = majority_score(labels["train"], labels[split], posts.label_names)
+        if trainer.is_world_process_zero():
+            path = output_dir / f"predictions_{split}.jsonl"
+            write_predictions(path, outline["id"], labels[split], logits, posts.label_names)
+    return {"scores": scores, "majority": majority}
+
+
+def run_report(
+    command: str, posts: RunPosts, scores: dict[str, dict], trainer: MultimodalTrainer, started: float
+) -> dict:
+    """Return the content of run.json.
+
+    Args:
+        command: The command that started the run.
+        posts: The posts of the run and what there is to report about them.
+        scores: The scores from `score_splits`.
+        trainer: The trainer after the training.
+        started: The time when the run started, in seconds as from `time.time`.
+    """
+    state, args = trainer.state, trainer.args
+    best_step = state.best_global_step or state.max_steps
+    counted = {split: outline for split, outline in posts.outlines.items() if not posts.streamed or split != "train"}
+    return {
+        "command": command,
+        "seed": args.seed,
+        "processes": args.world_size,
+        "posts": {split: len(outline) for split, outline in counted.items()},
+        **posts.report,
+        "best_epoch": best_step * state.num_train_epochs / state.max_steps,
+        **scores,
+        "seconds": round(time.time() - started),
+        "versions": {name: version(name) for name in PACKAGES},
+        "log": state.log_history,
+        "git": git_revision(),
+        "weights_sha256": content_hash(Path(args.output_dir, SAFE_WEIGHTS_NAME)),
+    }

@@ -1,0 +1,131 @@
+"""Loading a corpus for training: damaged images, missing pictures and splits, and confident posts."""
+
+import math
+
+import pytest
+import torch
+from datasets import load_dataset
+from PIL import Image
+from transformers import AutoModelForSequenceClassification, AutoProcessor
+
+from mmsent.hub.export import export
+from mmsent.modeling.common_images import BadImageError
+from mmsent.training.posts import confident_rows
+
+
+@pytest.fixture
+def release(tmp_path, clmlf):
+    """Six training and three validation posts in the layout of MVSA-Single; two of the pictures are damaged."""
+    ids = clmlf["train"][:6] + clmlf["validation"][:3]
+    (tmp_path / "data").mkdir()
+    lines = ["ID\ttext,image"]
+    for number, post_id in enumerate(ids):
+        label = ("negative", "neutral", "positive")[number % 3]
+        lines.append(f"{post_id}\t{label},{label}")
+        (tmp_path / "data" / f"{post_id}.txt").write_text("" if number == 4 else f"post number {number}")
+        size = (1, 1) if number == 5 else (60, 40)
+        Image.new("RGB", size, (20 * number, 0, 0)).save(tmp_path / "data" / f"{post_id}.jpg")
+    (tmp_path / "labelResultAll.txt").write_text("\n".join(lines))
+    truncated, not_an_image = (tmp_path / "data" / f"{post_id}.jpg" for post_id in (ids[0], ids[7]))
+    truncated.write_bytes(truncated.read_bytes()[:-200])
+    not_an_image.write_text("<html>404</html>")
+    return tmp_path, truncated.name, not_an_image.name
+
+
+def test_bad_images_stop_the_run_by_default(run, release, tmp_path):
+    folder, truncated, not_an_image = release
+    with pytest.raises(BadImageError, match="2 images cannot be decoded") as error:
+        run(tmp_path / "run", "--dataset", "mvsa_single", "--data_dir", str(folder))
+    assert truncated in str(error.value)
+    assert not_an_image in str(error.value)
+
+
+@pytest.mark.parametrize(("policy", "train_posts", "validation_posts"), [("skip", 5, 2), ("missing", 6, 3)])
+def test_bad_images_are_counted_and_named(run, release, tmp_path, capsys, policy, train_posts, validation_posts):
+    folder, truncated, not_an_image = release
+    report = run(tmp_path / "run", "--dataset", "mvsa_single", "--data_dir", str(folder), "--on_bad_image", policy)
+    assert report["posts"] == {"train": train_posts, "validation": validation_posts}
+    assert [truncated in line for line in report["bad_images"]["train"]] == [True]
+    assert [not_an_image in line for line in report["bad_images"]["validation"]] == [True]
+    assert len(report["missing_posts"]["test"]) == 450
+    printed = capsys.readouterr().out
+    assert "train: 1 images could not be decoded" in printed
+    assert "test: 450 posts are missing" in printed
+    lines = (tmp_path / "run" / "predictions_validation.jsonl").read_text().splitlines()
+    assert len(lines) == validation_posts
+
+
+@pytest.mark.parametrize(
+    ("argv", "error", "message"),
+    [
+        (
+            ["--dataset", "mvsa"],
+            ValueError,
+            "dataset 'mvsa' is not one of msed, multi_zol, mvsa_multiple, mvsa_single",
+        ),
+        (["--dataset", "mvsa_single", "--data_dir", "nowhere"], FileNotFoundError, "nowhere does not exist"),
+    ],
+)
+def test_a_corpus_that_is_not_there(run, tmp_path, argv, error, message):
+    with pytest.raises(error, match=message):
+        run(tmp_path / "run", *argv)
+
+
+def test_a_corpus_without_pictures_needs_a_decision(run, tmp_path, standins, capsys):
+    folder = standins.write_twitter(tmp_path / "twitter2015")
+    (folder / "images").rename(tmp_path / "elsewhere")
+    argv = ["--dataset", "twitter2015", "--data_dir", str(folder), "--dataset_kwargs", "substitute_target=true"]
+    with pytest.raises(ValueError, match="twitter2015 has no pictures here .no folder .*--modalities text"):
+        run(tmp_path / "run", *argv)
+    report = run(tmp_path / "run", *argv, "--on_bad_image", "missing")
+    assert len(report["notes"]) == 1
+    assert f"no folder {folder}/images" in report["notes"][0]
+    assert "note: no folder" in capsys.readouterr().out
+    assert report["posts"] == {"train": 4, "validation": 1, "test": 2}
+    run(tmp_path / "text", *argv, "--modalities", "text")
+
+
+def test_a_corpus_without_a_validation_split(run, tmp_path, standins):
+    folder = standins.write_flickr_table(tmp_path / "vso")
+    argv = ["--dataset", "vso", "--data_dir", str(folder)]
+    with pytest.raises(ValueError, match=r"vso has no validation posts here, only train, test\. .*--eval_strategy no"):
+        run(tmp_path / "run", *argv)
+    argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    report = run(tmp_path / "run", *argv, "--architecture", "deep_fusion", "--model_kwargs", "branch=text")
+    assert set(report["scores"]) == {"test"}
+    assert report["best_epoch"] == 1
+    assert report["scores"]["test"]["confusion_matrix"]
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_an_exported_corpus_trains(run, tmp_path, standins):
+    folder = standins.write_twitter(tmp_path / "twitter2015")
+    corpus = load_dataset("twitter2015", data_dir=str(folder))
+    export(corpus, "twitter2015", "official", tmp_path / "parquet")
+    report = run(tmp_path / "run", "--dataset", str(tmp_path / "parquet"))
+    assert report["posts"] == {"train": 4, "validation": 1, "test": 2}
+    assert report["missing_posts"] == {}
+
+
+def test_every_aspect_has_its_own_word(run, tmp_path, standins):
+    """With a vocabulary of the texts alone, as in the published code, five of the six aspects would be unknown."""
+    folder = standins.write_multi_zol(tmp_path / "zol")
+    run(tmp_path / "run", "--dataset", "multi_zol", "--data_dir", str(folder))
+    processor = AutoProcessor.from_pretrained(tmp_path / "run")
+    ids = processor(text=[""] * 6, aspect=standins.ASPECTS)["aspect_input_ids"].tolist()
+    assert len(set(map(tuple, ids))) == 6
+    assert not any(processor.tokenizer.unk_token_id in aspect_ids for aspect_ids in ids)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
+    assert list(model.config.id2label.values()) == ["1", "2", "3", "4", "5", "6", "8", "10"]
+
+
+def test_confident_rows_are_those_whose_label_exceeds_the_threshold():
+    def logit(probability):  # of class 0 of two
+        return [math.log(probability / (1 - probability)), 0.0]
+
+    logits = torch.tensor([logit(0.61), logit(0.59), logit(0.9), logit(0.1), logit(0.5)])
+    labels = [0, 0, 1, 1, 0]
+    assert confident_rows(logits, labels, 0.6) == [0, 3]
+    assert confident_rows(logits.numpy(), labels, 0.55) == [0, 1, 3]
+    assert confident_rows(logits, labels, 0.95) == []

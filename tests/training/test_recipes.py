@@ -1,0 +1,150 @@
+"""The command line of train.py, recipes, and arguments that contradict each other."""
+
+import pytest
+import tiny
+import yaml
+from tiny import ROOT
+
+from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.modeling import ARCHITECTURES
+from mmsent.training.recipes import check_arguments, parse_arguments
+
+RECIPES = [path for path in sorted(ROOT.glob("configs/*/*.yaml")) if path.parent.name != "accelerate"]
+
+
+def parse(*argv: str):
+    return parse_arguments(list(argv), "")
+
+
+@pytest.fixture
+def write_recipe(tmp_path):
+    def write(text: str) -> str:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_command_line_wins_over_the_recipe(write_recipe):
+    recipe = write_recipe(
+        "learning_rate: 5e-4\noptim: rmsprop\nmodel_kwargs: {hops: 3, cross: none, freeze_text: true}"
+    )
+    model_args, _, run_args = parse("--config", recipe, "--optim", "adamw_torch", "--model_kwargs", "hops=4")
+    assert run_args.learning_rate == 5e-4
+    assert run_args.optim == "adamw_torch"
+    assert parse_name_values(model_args.model_kwargs) == {"hops": 4, "cross": "none", "freeze_text": True}
+
+
+def test_values_of_a_recipe_keep_their_types(write_recipe):
+    recipe = write_recipe(
+        "learning_rate: 1e-5\nnum_train_epochs: 3\nmetric_for_best_model: null\nlora_rank: null\nword_vectors: null\n"
+        "load_best_model_at_end: false\nlr_scheduler_kwargs: {num_cycles: 2}\nimage_augmentation: flip\n"
+        "class_weights: [1, 2.5, 1]\nseed: 7\n"
+        "model_kwargs: {dropout: 1.0e-5, text_hidden: null, image_hidden: [256, 8], cross: 'null', branch: 'a b'}\n"
+    )
+    model_args, data_args, run_args = parse("--config", recipe)
+    assert (run_args.learning_rate, run_args.num_train_epochs, run_args.seed) == (1e-5, 3.0, 7)
+    assert (run_args.metric_for_best_model, model_args.lora_rank, model_args.word_vectors) == (None, None, None)
+    assert run_args.load_best_model_at_end is False
+    assert run_args.lr_scheduler_kwargs == {"num_cycles": 2}
+    assert data_args.image_augmentation == ["flip"]
+    assert run_args.class_weights == ["1", "2.5", "1"]
+    expected = {"dropout": 1e-5, "text_hidden": None, "image_hidden": [256, 8], "cross": "null", "branch": "a b"}
+    assert parse_name_values(model_args.model_kwargs) == expected
+
+
+def test_without_arguments():
+    model_args, data_args, run_args = parse()
+    assert (data_args.dataset, model_args.architecture) == ("sample_posts", "comn")
+    assert run_args.output_dir == "runs/sample_posts-comn"
+    assert parse("--output_dir", "elsewhere")[2].output_dir == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
+        (
+            "hops: 3",
+            "unknown key 'hops'; it is a field of comn, mimn, co_memory_aspect and belongs under model_kwargs",
+        ),
+        ("learning_rate: fast", "learning_rate is 'fast', but it must be a number"),
+        ("learning_rate: null", "'learning_rate' expected float, got NoneType"),
+        ("seed: 1.5", "'seed' expected int, got float"),
+        ("streaming: 3", "'streaming' expected bool, got int"),
+        ("on_bad_image: ignore", "on_bad_image is 'ignore', but it must be one of error, skip, missing"),
+        ("image_augmentation: [flip, blur]", "image_augmentation is 'blur'"),
+        ("just words", "does not hold 'key: value' lines"),
+        ("a: [1", "recipe.yaml"),
+    ],
+)
+def test_a_bad_recipe_ends_with_a_message(write_recipe, capsys, recipe, message):
+    with pytest.raises(SystemExit) as stop:
+        parse("--config", write_recipe(recipe))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "recipe.yaml" in error
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config", "nowhere.yaml"], "recipe nowhere.yaml"),
+        (["--datasett", "x"], "unknown key 'datasett'; did you mean 'dataset'?"),
+    ],
+)
+def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
+    with pytest.raises(SystemExit) as stop:
+        parse(*argv)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"], "cannot be combined with augmentat"),
+        (["--model_kwargs", "freeze_image=false"], "cache_features needs a frozen encoder"),
+        ([], "cache_features needs a frozen encoder"),
+    ],
+)
+def test_features_that_change_are_not_cached(argv, message):
+    with pytest.raises(ValueError, match=message):
+        check_arguments(*parse("--cache_features", *argv))
+
+
+def test_the_config_of_a_trained_model_tells_which_encoders_are_frozen(tmp_path, backbones):
+    tiny.build("comn", "own", backbones, freeze_text=True)[1].save_pretrained(tmp_path / "trained")
+    argv = ["--cache_features", "--init_from", str(tmp_path / "trained")]
+    check_arguments(*parse(*argv))
+    with pytest.raises(ValueError, match="needs a frozen encoder"):
+        check_arguments(*parse(*argv, "--model_kwargs", "freeze_text=false"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_parses_and_names_its_paper_and_command(path):
+    model_args, data_args, run_args = parse("--config", str(path), "--report_to", "none")
+    check_arguments(model_args, data_args, run_args)
+    assert data_args.dataset == path.parent.name
+    header = path.read_text().split("\ndataset:")[0]
+    assert "# Command:" in header
+    assert "# Paper:" in header
+    config = ARCHITECTURES[model_args.architecture].config
+    sizes = {"image_regions": 25, "image_hidden_size": 8}
+    if model_args.text_encoder != "word_vectors":
+        sizes["text_hidden_size"] = 768
+    kwargs = parse_name_values(model_args.model_kwargs)
+    config(**kwargs | sizes)
+    assert set(kwargs) <= set(config.__dataclass_fields__)
+
+
+def test_the_paper_has_one_recipe_per_row():
+    paths = ROOT.glob("configs/mvsa_single/comn_*.yaml")
+    settings = {path.stem: yaml.safe_load(path.read_text())["model_kwargs"] for path in paths}
+    rows = {name: (kwargs["hops"], kwargs.get("cross")) for name, kwargs in settings.items()}
+    expected = {f"comn_hop{hops}": (hops, "both") for hops in range(2, 7)}
+    expected |= {"comn_mn_hop1": (1, None), "comn_mn_hop2": (2, "none")}
+    expected |= {"comn_mn_hop2_text2img": (2, "text2image"), "comn_mn_hop2_img2text": (2, "image2text")}
+    assert {name: rows[name] for name in expected} == expected
