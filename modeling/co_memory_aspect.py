@@ -94,11 +94,6 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         """Update both vectors hop by hop; `fused` is [v_text; v_image] (B, 2 · D).
 
         Each tuple of attentions has `hops` tensors. An absent aspect is a zero vector.
-
-        Args:
-            tokens: (B, L, D) The text memory, with text_mask (B, L) bool.
-            regions: (B, K, R, D_i) The regions of the images, with image_mask (B, K) bool.
-            aspect: (B, N, D) The tokens of the aspect, with aspect_mask (B, N) bool.
         """
         image_memory = self.config.image_memory
         slots, slot_mask = image_slots(regions, image_mask, image_memory)  # (B, M, D_i), (B, M)

@@ -42,12 +42,18 @@ class MultimodalOutput(ModelOutput):
 
 
 class MultimodalPreTrainedModel(PreTrainedModel):
-    """The base of every architecture: it encodes text, aspect and images, and the subclass fuses them in `fuse`."""
+    """The base of every architecture: it encodes text, aspect and images, and the subclass implements `fuse`.
+
+    `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
+    the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
+    if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
+    their mask (B, N) bool. It returns a `MultimodalOutput` without logits.
+    """
 
     config: MultimodalConfig
     # A base model can be loaded from the checkpoint of a classifier and then leaves out the head.
     _keys_to_ignore_on_load_unexpected = [r"^classifier\."]
-    _no_split_modules = ["TextEncoder", "ImageEncoder"]
+    _no_split_modules = ["TextEncoder", "ImageEncoder", "ProjectedAttention"]
     _supports_sdpa = True
     main_input_name = "input_ids"
     input_modalities = ("text", "image")
@@ -100,9 +106,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
         else:
             image_backbone, image_config = load_backbone(image, "image")
-            with torch.no_grad():
-                _, regions, width = to_regions(image_backbone, torch.zeros(1, 3, *image_size)).shape
-            config_kwargs |= {"image_hidden_size": width, "image_regions": regions}
+            config_kwargs |= _image_sizes(image_backbone, image_size)
 
         model = cls(cls.config_class(text_config=text_config, image_config=image_config, **config_kwargs))
         text_encoder, image_encoder = model.base_model.text_encoder, model.base_model.image_encoder
@@ -313,6 +317,12 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """
         kwargs.setdefault("save_original_format", False)
         super().save_pretrained(save_directory, **kwargs)
+
+
+@torch.no_grad()
+def _image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
+    _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
+    return {"image_hidden_size": width, "image_regions": regions}
 
 
 def _check_fields(config_class: type[MultimodalConfig], config_kwargs: dict) -> None:

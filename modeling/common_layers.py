@@ -8,39 +8,39 @@ from torch import nn
 
 
 def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Softmax over the last axis in which padding takes no part.
+    """Return the softmax of scores over the True positions of a mask.
 
     Args:
-        scores: (B, M) attention scores.
-        mask: (B, M) bool, True where there is something to attend to.
+        scores: (B, M) The attention scores.
+        mask: (B, M) bool, False for padding.
 
     Returns:
-        (B, M) weights that sum to one over the True positions, all zero where a row has none: an absent
-        modality then contributes a zero vector rather than NaN or an average of padding.
+        (B, M) weights that sum to one over the True positions. A row without them is all zero, so that an absent
+        modality gives a zero vector instead of NaN or an average of padding.
     """
     scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)
     return scores.softmax(-1) * mask
 
 
 class GuidedProjection(nn.Linear):
-    """A projection of `GuidedAttention`; a subclass only so that weight initialisation tells it from other layers."""
+    """A projection of `GuidedAttention`. It is a class of its own so that weight initialisation can recognise it."""
 
 
 class GuidedAttention(nn.Module):
-    """Attention over a memory, guided by a vector that may come from the other modality (CoMN, equations 7 to 14).
+    """Attention to a memory, guided by a vector that may come from the other modality (CoMN, equations 7 to 14).
 
     With memory slots `m_i` and a guide `v`:
 
-    - `"scalar"`: `score_i = tanh(w·[m_i; v] + b)`. Since `tanh` grows with its argument, the guide can sharpen or
-      flatten the distribution but never change which slot ranks first, and no slot weighs more than
-      e² = 7.4 times another.
-    - `"additive"`: `score_i = u·tanh(W[m_i; v] + b)`, free of both limits.
+    - `"scalar"`: `score_i = tanh(w·[m_i; v] + b)`. Because `tanh` is monotonic, the guide can sharpen or flatten the
+      distribution but cannot change the order of the slots, and a slot weighs at most e² = 7.4 times as much as
+      another.
+    - `"additive"`: `score_i = u·tanh(W[m_i; v] + b)`, which does not have these two limits.
     """
 
     def __init__(self, memory_size: int, guide_size: int, scoring: Literal["scalar", "additive"]):
         super().__init__()
         hidden_size = 1 if scoring == "scalar" else memory_size
-        # W[m; v] = W_m m + W_v v: the guide's part is computed once a post, not once a slot.
+        # W[m; v] = W_m m + W_v v: the part of the guide is computed once per post, not once per slot.
         self.memory_proj = GuidedProjection(memory_size, hidden_size)
         self.guide_proj = GuidedProjection(guide_size, hidden_size, bias=False)
         self.score = nn.Linear(hidden_size, 1, bias=False) if scoring == "additive" else nn.Identity()
@@ -48,7 +48,7 @@ class GuidedAttention(nn.Module):
     def forward(
         self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """memory (B, M, D), mask (B, M) bool, guide (B, G) -> attended vector (B, D), weights (B, M)."""
+        """Read memory (B, M, D) with mask (B, M) bool and guide (B, G): return vector (B, D) and weights (B, M)."""
         hidden = torch.tanh(self.memory_proj(memory) + self.guide_proj(guide).unsqueeze(1))  # (B, M, H)
         weights = masked_softmax(self.score(hidden).squeeze(-1), mask)  # (B, M)
         return attend(weights, memory), weights
@@ -57,12 +57,12 @@ class GuidedAttention(nn.Module):
 class ProjectedAttention(nn.Module):
     """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py, score "mlp").
 
-    With keys `k_i = W_k m_i` and a query `q = W_q v`, `score_i = tanh(w·[k_i; q])`, and the attended vector is
-    `W_o Σ α_i k_i + b_o`: the values are the keys. The code takes the softmax over padding too, so that its result
-    depends on what else is in the batch; here padding takes no part. Over an empty memory the sum is zero, and `b_o`
-    is what remains.
+    With keys `k_i = W_k m_i` and a query `q = W_q v`, `score_i = tanh(w·[k_i; q])`, and the result is
+    `W_o Σ α_i k_i + b_o`: the values are the keys. This is `scoring="scalar"`, which has the limits that
+    `GuidedAttention` describes; `"additive"` is `score_i = w·tanh(k_i + q)`.
 
-    That is `scoring="scalar"`, whose limits `GuidedAttention` tells; `"additive"` is `score_i = w·tanh(k_i + q)`.
+    The authors' code takes the softmax over padding too, so that its result depends on the batch. Here padding has no
+    weight. The result for an empty memory is `b_o`.
     """
 
     def __init__(self, size: int, scoring: Literal["scalar", "additive"] = "scalar"):
@@ -76,11 +76,11 @@ class ProjectedAttention(nn.Module):
     def forward(
         self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """memory (B, M, D), mask (B, M) bool, guide (B, D) -> attended vector (B, D), weights (B, M)."""
+        """Read memory (B, M, D) with mask (B, M) bool and guide (B, D): return vector (B, D) and weights (B, M)."""
         keys = self.key_proj(memory)  # (B, M, D)
         query = self.query_proj(guide)  # (B, D)
-        # As a matrix product with one column, the last bit of w·[k; q] = w_k·k + w_q·q would depend on where in memory
-        # the weights lie, and a loaded model would not give the very logits of the saved one.
+        # This is w·[k; q] = w_k·k + w_q·q. The last bit of a matrix product with one column would depend on the memory
+        # address of the weights, so that a loaded model would not give exactly the logits of the saved one.
         if self.scoring == "scalar":
             key_weight, query_weight = self.score.weight[0].chunk(2)
             scores = torch.tanh((keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True))  # (B, M)
@@ -91,7 +91,11 @@ class ProjectedAttention(nn.Module):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over the processes of a distributed run, and of its gradient on the way back."""
+    """Sum a tensor over the processes of a distributed run, and its gradient in the backward pass.
+
+    `torch.distributed.nn.functional.all_reduce` does the same but is deprecated since PyTorch 2.13, and what replaces
+    it there is private.
+    """
 
     @staticmethod
     def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
@@ -105,25 +109,27 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class FeatureNorm(nn.BatchNorm1d):
-    """Features standardised by the mean and deviation that each has over the training posts (batch normalisation
-    without weights); the positions that a mask leaves out count for nothing and become zero. In a distributed run the
-    statistics are those of the batches of all processes.
+    """Standardize features by the mean and deviation that each has over the training posts.
 
-    What most features of a pretrained or rectified encoder hold in common, whatever the picture, drowns what sets one
-    region apart, so that attention stays even and gates learn slowly.
+    This is batch normalisation without weights. Positions where the mask is False are not counted and become zero.
+    The statistics of a distributed run are over the batches of all processes.
+
+    Most features of a pretrained or rectified encoder have a large part that is the same for all images. Without
+    standardization this part hides the differences between regions, so that attention stays even and gates learn
+    slowly.
     """
 
     def __init__(self, size: int):
         super().__init__(size, affine=False)
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """features (..., D), mask (...) bool -> (..., D)."""
+        """Standardize features (..., D) where mask (...) bool is True: return (..., D)."""
         if self.training and not torch.compiler.is_compiling():
             shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
             count = _SumOverProcesses.apply(mask.sum()) if shared else mask.sum()
-            # One vector has no deviation: with fewer than two, the running statistics serve in training too.
+            # A single vector does not have a deviation. Then training uses the running statistics too.
             if count > 1:
-                values = features[mask].float()  # (N, D)
+                values = features[mask].to(self.running_mean.dtype)  # (N, D)
                 normed = torch.zeros_like(features)
                 values = self._norm_over_processes(values, count) if shared else super().forward(values)
                 normed[mask] = values.to(features.dtype)
@@ -132,10 +138,14 @@ class FeatureNorm(nn.BatchNorm1d):
         return ((features - self.running_mean) * scale).to(features.dtype) * mask.unsqueeze(-1)
 
     def _norm_over_processes(self, values: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        """values (N, D) of this process, count () of all vectors -> (N, D); N may be zero here, not everywhere."""
+        """Standardize values (N, D) of this process, where N may be zero: return (N, D).
+
+        Args:
+            count: () The number of vectors in all processes.
+        """
         mean = _SumOverProcesses.apply(values.sum(0)) / count  # (D,)
         variance = _SumOverProcesses.apply((values - mean).square().sum(0)) / count
-        with torch.no_grad():  # as BatchNorm does
+        with torch.no_grad():  # as in BatchNorm
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
@@ -143,11 +153,11 @@ class FeatureNorm(nn.BatchNorm1d):
 
 
 class MaskedLSTM(nn.Module):
-    """An LSTM that reads the True positions of a mask as if there were no others, in one or both directions.
+    """An LSTM that reads only the True positions of a mask, in one or both directions.
 
-    Equal to `nn.LSTM` over a packed sequence, which graphs cannot hold (`torch.export`, `torch.compile`). Here each
-    direction is an LSTM of its own over positions reordered so that its first step comes first and padding last: what
-    is read after the last step is thrown away. The True positions may be anywhere.
+    It equals `nn.LSTM` over a packed sequence, which `torch.export` and `torch.compile` do not support. Each direction
+    is an LSTM of its own. It reads the positions in an order in which padding comes last, and the states of padding
+    are dropped. The True positions may be anywhere.
     """
 
     def __init__(self, input_size: int, hidden_size: int, bidirectional: bool):
@@ -156,8 +166,10 @@ class MaskedLSTM(nn.Module):
         self.backward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True) if bidirectional else None
 
     def forward(self, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """sequence (B, M, D), mask (B, M) bool -> the state at every position (B, M, H), (B, M, 2H) in both
-        directions (forward half first); zero where the mask is False."""
+        """Return the states of a sequence (B, M, D) with mask (B, M) bool, zero where the mask is False.
+
+        They are (B, M, H) in one direction and (B, M, 2H) in both, the forward half first.
+        """
         length = mask.shape[1]
         position = torch.arange(length, device=mask.device)
         states = self._read(self.forward_lstm, sequence, torch.where(mask, position, length + position))
@@ -168,9 +180,9 @@ class MaskedLSTM(nn.Module):
 
     @staticmethod
     def _read(lstm: nn.LSTM, sequence: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
-        """The states of an LSTM that reads the positions of each row in the order of their rank (B, M)."""
+        """Return the states of an LSTM that reads the positions of each row in the order of their rank (B, M)."""
         order = rank.argsort(1)
-        # In the weights' precision whatever autocast says: many CPUs have no other LSTM, and rounding adds up.
+        # Autocast is off, because many CPUs have an LSTM only in float32, and rounding errors would add up.
         with torch.autocast(sequence.device.type, enabled=False):
             states, _ = lstm(sequence.to(lstm.weight_hh_l0.dtype).take_along_dim(order.unsqueeze(-1), 1))
         return states.take_along_dim(order.argsort(1).unsqueeze(-1), 1)

@@ -129,10 +129,6 @@ class CoMNModel(CoMNPreTrainedModel):
 
         Each tuple of attentions has `hops` tensors, or one if the modality has only its last hop. With
         `visual_memory="channels"` the image attentions are (B, K·D_image), one weight per filter.
-
-        Args:
-            tokens: (B, L, D) The text memory, with text_mask (B, L) bool.
-            regions: (B, K, R, D) The regions of the images, with image_mask (B, K) bool.
         """
         if self.config.visual_memory == "channels":
             regions = regions.transpose(2, 3)  # (B, K, D, R): a slot is the map of one filter

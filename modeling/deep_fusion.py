@@ -131,12 +131,7 @@ class DeepFusionModel(DeepFusionPreTrainedModel):
         regions: torch.Tensor | None,
         image_mask: torch.Tensor | None,
     ) -> MultimodalOutput:
-        """Concatenate the features; `fused` is [text; image] (B, 9F + R·D), where image is the mean over the images.
-
-        Args:
-            tokens: (B, L, D) The tokens, with text_mask (B, L) bool; both None if the branch is `"image"`.
-            regions: (B, K, R, D) The regions, with image_mask (B, K) bool; both None if the branch is `"text"`.
-        """
+        """Concatenate the features; `fused` is [text; image] (B, 9F + R·D); image is the mean of all images."""
         features = []
         if tokens is not None:
             text = self.text_cnn(tokens, text_mask)  # (B, 9F)

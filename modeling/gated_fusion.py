@@ -245,10 +245,6 @@ class GatedFusionModel(GatedFusionPreTrainedModel):
         """Gate and concatenate the vectors; `fused` is [text; image], or the vector of the one branch, before dropout.
 
         There are no attentions. An absent modality is a zero vector.
-
-        Args:
-            tokens: (B, L, D) The tokens, with text_mask (B, L) bool; both None if the branch is `"image"`.
-            regions: (B, K, R, D_i) The regions, with image_mask (B, K) bool; both None if the branch is `"text"`.
         """
         vectors, gates = [], {}
         if tokens is not None:

@@ -206,10 +206,6 @@ class MDSEModel(MDSEPreTrainedModel):
 
         The attentions are the importances of the tokens (B, L) and of the regions (B, K·R), one tensor each, or `()`
         for a modality without private features.
-
-        Args:
-            tokens: (B, L, D) The tokens, with text_mask (B, L) bool.
-            regions: (B, K, R, D_i) The regions of the images, with image_mask (B, K) bool.
         """
         if self.config.reading == "official" and self.config.text_config.model_type != "word_vectors":
             text_mask = text_mask & (torch.arange(text_mask.shape[1], device=text_mask.device) > 0)

@@ -147,11 +147,6 @@ class MIMNModel(MIMNPreTrainedModel):
 
         Each tuple of attentions has `hops` tensors. If a memory is guided twice, they are the mean of both. The vector
         of an absent aspect is zero, and reading an absent text or image gives zero.
-
-        Args:
-            tokens: (B, L, D) The tokens, with text_mask (B, L) bool.
-            regions: (B, K, R, D_i) The regions of the images, with image_mask (B, K) bool.
-            aspect: (B, N, D) The tokens of the aspect, with aspect_mask (B, N) bool.
         """
         slots, slot_mask = image_slots(regions, image_mask, self.config.image_memory)  # (B, M, D_i), (B, M)
         v_aspect = masked_mean(self.aspect_lstm(aspect, aspect_mask), aspect_mask)  # (B, 2H)
