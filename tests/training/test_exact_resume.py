@@ -1,6 +1,5 @@
-"""Interrupted training goes on exactly: weights, losses and the best checkpoint are those of an unbroken run."""
+"""Interrupted training resumes exactly: weights, log and best checkpoint are those of an uninterrupted run."""
 
-import errno
 import json
 import os
 import resource
@@ -10,13 +9,12 @@ import pytest
 import tiny
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
+from transformers.trainer_pt_utils import safe_globals
 
-from mmsent.training import run_folder
-from mmsent.training import trainer as trainer_module
 from mmsent.training.arguments import RunArguments
 from mmsent.training.augmentation import AugmentedPosts
 from mmsent.training.collator import PostCollator
-from mmsent.training.run_folder import checkpoints, is_complete
+from mmsent.training.run_folder import checkpoints, complete_checkpoint, is_complete, step_of
 from mmsent.training.trainer import MultimodalTrainer
 
 DURATIONS = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
@@ -24,7 +22,7 @@ DURATIONS |= {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"
 
 
 class Killed(BaseException):
-    """Ends a training where nothing can tidy up after it, as SIGKILL does."""
+    """Ends a training without any cleanup, as SIGKILL does."""
 
 
 class Rows(list):
@@ -34,27 +32,41 @@ class Rows(list):
         return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
 
 
-class KillAt(TrainerCallback):
-    def __init__(self, event: str, step: int):
-        setattr(self, event, self.kill)
-        self.step = step
+class CallAt(TrainerCallback):
+    """Calls a function at an event of one step."""
 
-    def kill(self, args, state, control, **kwargs):
+    def __init__(self, event: str, step: int, function):
+        self.step, self.function = step, function
+        setattr(self, event, self.call)
+
+    def call(self, args, state, control, **kwargs):
         if state.global_step == self.step:
-            raise Killed
+            self.function()
+
+
+def raising(error: BaseException):
+    def function():
+        raise error
+
+    return function
+
+
+def kill_at(event: str, step: int) -> CallAt:
+    return CallAt(event, step, raising(Killed()))
 
 
 def make_rows() -> Rows:
     posts = tiny.posts(11)
     columns = {name: posts[name] for name in ("text", "images", "aspect")}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    extra = {"text_label": None, "image_label": None, "text_translation": "so good coffee"}
-    return Rows(row | extra | {"id": str(n), "label": n % 3} for n, row in enumerate(rows))
+    other_columns = {"text_label": None, "image_label": None, "text_translation": "so good coffee"}
+    return Rows(row | other_columns | {"id": str(n), "label": n % 3} for n, row in enumerate(rows))
 
 
 @pytest.fixture
 def make(backbones):
-    """A trainer of eleven posts, augmented, for three epochs of three steps, with dropout; the same at every call."""
+    """Return a function that makes a trainer of eleven augmented posts for three epochs of three steps, with dropout.
+    The trainer is the same at every call."""
 
     def make(folder, *callbacks, patience=None, **arguments) -> MultimodalTrainer:
         processor, model = tiny.build("comn", "transformers", backbones, dropout=0.3)
@@ -78,9 +90,21 @@ def make(backbones):
     return make
 
 
-def last(folder) -> str | None:
-    found = checkpoints(folder)
-    return str(found[-1]) if found else None
+@pytest.fixture
+def straight(make, tmp_path) -> tuple[dict, list, tuple]:
+    """What a run with the default settings gives without an interruption."""
+    trainer = make(tmp_path / "straight")
+    trainer.train()
+    return outcome(trainer, tmp_path / "straight")
+
+
+def names(folder) -> list[str]:
+    return [path.name for path in checkpoints(folder)]
+
+
+def resume(trainer: MultimodalTrainer, folder) -> None:
+    """Train from the latest complete checkpoint, or from the beginning if there is none."""
+    trainer.train(resume_from_checkpoint=True if checkpoints(folder) else None)
 
 
 def outcome(trainer: MultimodalTrainer, folder) -> tuple[dict, list, tuple]:
@@ -99,16 +123,16 @@ def assert_same(one: tuple[dict, list, tuple], other: tuple[dict, list, tuple]) 
 SETTINGS = {
     "epochs": {},
     "workers": {"dataloader_num_workers": 1},
-    "workers that persist": {"dataloader_num_workers": 2, "dataloader_persistent_workers": True},
+    "persistent workers": {"dataloader_num_workers": 2, "dataloader_persistent_workers": True},
     "within an epoch": {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2},
-    # losses are logged every four steps, over epochs' ends; nothing is evaluated
-    "within a window of the log": {
+    # Losses are logged every four steps, across the ends of epochs. Nothing is evaluated.
+    "between two logs": {
         **{"save_strategy": "steps", "save_steps": 2, "logging_strategy": "steps", "logging_steps": 4},
         **{"eval_strategy": "no", "load_best_model_at_end": False, "num_train_epochs": 5},
     },
-    # step 3 is the last of an epoch: its checkpoint must not come before what is logged at the epoch's end
-    "at an epoch's last step": {"save_strategy": "steps", "save_steps": 3, "load_best_model_at_end": False},
-    "a last epoch that is cut short": {
+    # Step 3 is the last of an epoch. Its checkpoint must not come before the log at the end of the epoch.
+    "at the last step of an epoch": {"save_strategy": "steps", "save_steps": 3, "load_best_model_at_end": False},
+    "an incomplete last epoch": {
         **{"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "max_steps": 7},
         **{"logging_strategy": "steps", "logging_steps": 3},
     },
@@ -127,128 +151,131 @@ FAST = {"within an epoch", "stages"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SETTINGS])
-def test_goes_on_exactly(make, tmp_path, name):
-    """Killed four times: at the beginning of steps, in an evaluation and after the last step."""
+def test_resumes_exactly(make, tmp_path, name):
+    """The run is killed four times: at the beginning of steps, in an evaluation and after the last step."""
     settings = SETTINGS[name]
     straight = make(tmp_path / "straight", **settings)
     straight.train()
     folder = tmp_path / "killed"
     end = straight.state.global_step
-    killers = [KillAt("on_step_begin", 4), KillAt("on_step_begin", end - 2), KillAt("on_train_end", end)]
+    kills = [kill_at("on_step_begin", 4), kill_at("on_step_begin", end - 2), kill_at("on_train_end", end)]
     if settings.get("eval_strategy") != "no":
-        killers.insert(1, KillAt("on_prediction_step", 6))
-    for killer in killers:
+        kills.insert(1, kill_at("on_prediction_step", 6))
+    for kill in kills:
         with pytest.raises(Killed):
-            make(folder, killer, **settings).train(resume_from_checkpoint=last(folder))
+            resume(make(folder, kill, **settings), folder)
+    assert checkpoints(folder)
     resumed = make(folder, **settings)
-    assert last(folder) is not None
-    resumed.train(resume_from_checkpoint=last(folder))
+    resume(resumed, folder)
     assert_same(outcome(straight, tmp_path / "straight"), outcome(resumed, folder))
 
 
 @pytest.mark.slow
-def test_the_number_of_workers_does_not_matter(make, tmp_path):
-    outcomes = []
-    for workers in (0, 2):
-        trainer = make(tmp_path / str(workers), dataloader_num_workers=workers)
-        trainer.train()
-        outcomes.append(outcome(trainer, tmp_path / str(workers)))
-    assert_same(*outcomes)
+def test_the_number_of_workers_changes_nothing(make, straight, tmp_path):
+    trainer = make(tmp_path / "workers", dataloader_num_workers=2)
+    trainer.train()
+    assert_same(straight, outcome(trainer, tmp_path / "workers"))
 
 
-@pytest.mark.parametrize("kept", [0, 1, 7, 100])
-def test_killed_while_saving(make, tmp_path, monkeypatch, kept):
-    """Whatever number of files of a checkpoint was written, it is never chosen, and the one before still is there."""
-    straight = make(tmp_path / "straight")
-    straight.train()
-    folder = tmp_path / "killed"
-
-    def kill(staged, target):
-        for path in sorted(staged.iterdir())[kept:]:
-            path.unlink()
-        raise Killed
-
-    make_and_kill = make(folder, KillAt("on_step_begin", 4))
+def test_durations_are_those_of_the_whole_run(make, tmp_path):
     with pytest.raises(Killed):
-        make_and_kill.train()
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "publish_checkpoint", kill)
-        with pytest.raises(Killed):
-            make(folder).train(resume_from_checkpoint=last(folder))
-    assert (folder / "tmp-checkpoint-6").is_dir()
-    assert last(folder) == str(folder / "checkpoint-3")
-    resumed = make(folder)
-    resumed.train(resume_from_checkpoint=last(folder))
-    assert_same(outcome(straight, tmp_path / "straight"), outcome(resumed, folder))
+        make(tmp_path, kill_at("on_step_begin", 5)).train()
+    path = tmp_path / "checkpoint-3" / "progress_0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1000.0}))
+    complete_checkpoint(path.parent)
+    resumed = make(tmp_path)
+    output = resumed.train(resume_from_checkpoint=True)
+    assert output.metrics["train_runtime"] >= 1000
+    assert output.metrics["train_steps_per_second"] <= 9 / 1000
+    assert output.metrics["train_samples_per_second"] <= 33 / 1000
+    assert output.training_loss == resumed.state.log_history[-1]["train_loss"]
 
 
-def test_killed_while_deleting(make, tmp_path, monkeypatch):
-    """A checkpoint of which a part has been deleted is not chosen either, even where it is the later one."""
-    make(tmp_path, save_total_limit=None).train()
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
-    (tmp_path / "checkpoint-9" / "optimizer.pt").unlink()
-    assert last(tmp_path) == str(tmp_path / "checkpoint-6")
-    weights = tmp_path / "checkpoint-6" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert last(tmp_path) == str(tmp_path / "checkpoint-3")
+# --------------------------------------------------------------------------------------------------------- checkpoints
 
-    def kill(path, *args, **kwargs):
-        if "old" in path.name and path.exists():
-            raise Killed
 
-    monkeypatch.setattr(run_folder.shutil, "rmtree", kill)
+@pytest.mark.parametrize("written", [0, 1, 7, 100])
+def test_killed_while_saving(make, straight, tmp_path, written):
+    """A checkpoint is never chosen before its last file is written, however many of the others are there."""
     with pytest.raises(Killed):
-        run_folder.remove_checkpoint(tmp_path / "checkpoint-3")
-    assert checkpoints(tmp_path) == []
+        make(tmp_path, kill_at("on_step_begin", 7), save_total_limit=None).train()
+    (tmp_path / "checkpoint-6" / "contents.json").unlink()
+    for path in sorted((tmp_path / "checkpoint-6").iterdir())[written:]:
+        path.unlink()
+    assert names(tmp_path) == ["checkpoint-3"]
+    resumed = make(tmp_path)
+    resume(resumed, tmp_path)
+    assert_same(straight, outcome(resumed, tmp_path))
 
 
-@pytest.mark.parametrize(("limit", "left"), [(1, [6, 9]), (2, [6, 9]), (3, [3, 6, 9]), (None, [3, 6, 9])])
-def test_neither_the_best_nor_the_latest_is_deleted(make, tmp_path, limit, left):
-    """The best is that of step 6. At no moment is there less than one complete checkpoint after the first."""
+@pytest.mark.parametrize(("limit", "kept"), [(1, [6, 9]), (2, [6, 9]), (3, [3, 6, 9]), (None, [3, 6, 9])])
+def test_neither_the_best_nor_the_latest_is_deleted(make, tmp_path, limit, kept):
+    """The checkpoint of step 6 is the best."""
     seen = []
 
     class Watch(TrainerCallback):
         def on_save(self, args, state, control, **kwargs):
-            seen.append([run_folder.step_of(path) for path in checkpoints(tmp_path)])
+            seen.append([step_of(path) for path in checkpoints(tmp_path)])
 
     trainer = make(tmp_path, Watch(), save_total_limit=limit)
     trainer.train()
     assert seen[0] == [3]
-    assert seen[-1] == left
+    assert seen[-1] == kept
     assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-6")
     assert is_complete(tmp_path / "checkpoint-6")
 
 
-def test_the_old_checkpoint_stays_until_the_new_one_is_in_place(make, tmp_path, monkeypatch):
-    publish = trainer_module.publish_checkpoint
+def test_the_previous_checkpoint_stays_until_the_next_is_complete(make, tmp_path):
+    trainer = make(tmp_path, save_total_limit=1, load_best_model_at_end=False, metric_for_best_model=None)
+    complete = []
+    watch = CallAt("on_save", 9, lambda: complete.extend(names(tmp_path)))
+    trainer.callback_handler.callbacks.insert(0, watch)  # It is called before the checkpoint is completed.
+    trainer.train()
+    assert complete == ["checkpoint-6"]
+    assert names(tmp_path) == ["checkpoint-9"]
 
-    def watch(staged, target):
-        if target.name == "checkpoint-9":
-            assert (tmp_path / "checkpoint-6").is_dir()
-        publish(staged, target)
-        assert is_complete(target)
 
-    monkeypatch.setattr(trainer_module, "publish_checkpoint", watch)
-    make(tmp_path, save_total_limit=1, load_best_model_at_end=False, metric_for_best_model=None).train()
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-9"]
+def test_later_checkpoints_are_deleted_where_training_starts_anew(make, tmp_path):
+    make(tmp_path, save_total_limit=None).train()
+    with pytest.raises(Killed):
+        make(tmp_path, kill_at("on_step_begin", 3)).train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert names(tmp_path) == ["checkpoint-3"]
+
+
+def test_there_is_nothing_to_resume(make, tmp_path):
+    with pytest.raises(ValueError, match="holds no complete checkpoint"):
+        make(tmp_path).train(resume_from_checkpoint=True)
 
 
 @pytest.mark.slow
-def test_the_folder_can_be_moved(make, tmp_path):
-    """Where the best weights are is found anew: Trainer notes the path that the folder had."""
-    straight = make(tmp_path / "straight")
-    straight.train()
+def test_the_folder_can_be_moved(make, straight, tmp_path):
+    """The state of Trainer holds the path of the best checkpoint."""
     with pytest.raises(Killed):
-        make(tmp_path / "before", KillAt("on_step_begin", 8)).train()
+        make(tmp_path / "before", kill_at("on_step_begin", 8)).train()
     (tmp_path / "before").rename(tmp_path / "after")
     resumed = make(tmp_path / "after")
-    resumed.train(resume_from_checkpoint=last(tmp_path / "after"))
-    assert_same(outcome(straight, tmp_path / "straight"), outcome(resumed, tmp_path / "after"))
+    resume(resumed, tmp_path / "after")
+    assert_same(straight, outcome(resumed, tmp_path / "after"))
+
+
+def test_a_checkpoint_holds_no_pickle_that_could_run_code(make, tmp_path):
+    make(tmp_path).train()
+    folder = checkpoints(tmp_path)[-1]
+    assert not (folder / "training_args.bin").exists()
+    for path in [*folder.glob("*.pt"), *folder.glob("*.pth")]:
+        with safe_globals():
+            torch.load(path, weights_only=True)
+    assert set(json.loads((folder / "contents.json").read_text())) == {
+        str(path.relative_to(folder)) for path in folder.iterdir() if path.name != "contents.json"
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------- full disk
 
 
 @pytest.fixture
-def small_disk():
-    """No file can grow beyond the size that is set: an unprivileged way to a write that fails."""
+def limit_file_size():
+    """No file can grow beyond the size that is set. Unprivileged users can make a write fail in this way."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -257,56 +284,36 @@ def small_disk():
 
 
 @pytest.mark.parametrize(
-    "size",  # of a file of code; of weights; of the optimizer
+    "size",  # The file that becomes larger holds code, weights, or the optimizer's state.
     [16_000, pytest.param(40_000, marks=pytest.mark.slow), pytest.param(150_000, marks=pytest.mark.slow)],
 )
-def test_a_full_disk_is_one_clear_error(make, tmp_path, small_disk, size):
-    straight = make(tmp_path / "straight")
-    straight.train()
+def test_a_full_disk_is_one_clear_error(make, straight, tmp_path, limit_file_size, size):
     folder = tmp_path / "full"
-
-    class Fill(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 4:
-                small_disk(size)
-
-    with pytest.raises(OSError, match="checkpoint-6 could not be written to .*full: .*Make room") as error:
-        make(folder, Fill()).train()
-    small_disk(resource.RLIM_INFINITY)
-    assert "goes on from checkpoint-3, which is intact" in str(error.value)
-    assert [path.name for path in folder.iterdir()] == ["checkpoint-3"]  # what was half written gave its room back
+    with pytest.raises(OSError, match="checkpoint-6 could not be written to .*full: .*Free some space") as error:
+        make(folder, CallAt("on_step_begin", 4, lambda: limit_file_size(size))).train()
+    limit_file_size(resource.RLIM_INFINITY)
+    assert "continues from checkpoint-3, which is intact" in str(error.value)
+    assert [path.name for path in folder.iterdir()] == ["checkpoint-3"]  # The incomplete checkpoint was deleted.
     resumed = make(folder)
-    resumed.train(resume_from_checkpoint=last(folder))
-    assert_same(outcome(straight, tmp_path / "straight"), outcome(resumed, folder))
+    resume(resumed, folder)
+    assert_same(straight, outcome(resumed, folder))
 
 
-def test_a_full_disk_before_the_first_checkpoint(make, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(trainer_module, "publish_checkpoint", full)
-    with pytest.raises(OSError, match=r"No space left on device\. Make room .*: it starts from the beginning"):
-        make(tmp_path).train()
+def test_a_full_disk_before_the_first_checkpoint(make, tmp_path, limit_file_size):
+    with pytest.raises(OSError, match=r"Free some space .*: it starts from the beginning"):
+        make(tmp_path, CallAt("on_step_begin", 1, lambda: limit_file_size(16_000))).train()
 
 
-def test_other_errors_are_not_taken_for_a_full_disk(make, tmp_path, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    monkeypatch.setattr(MultimodalTrainer, "_save_optimizer_and_scheduler", fail)
-    with pytest.raises(RuntimeError, match="illegal memory access"):
-        make(tmp_path).train()
-
-
-def test_a_checkpoint_holds_no_pickle_that_could_run_code(make, tmp_path):
-    make(tmp_path).train()
-    folder = checkpoints(tmp_path)[-1]
-    assert not (folder / "training_args.bin").exists()
-    for path in [*folder.glob("*.pt"), *folder.glob("*.pth")]:
-        from transformers.trainer_pt_utils import safe_globals
-
-        with safe_globals():
-            torch.load(path, weights_only=True)
-    assert set(json.loads((folder / "contents.json").read_text())) == {
-        str(path.relative_to(folder)) for path in folder.iterdir() if path.name != "contents.json"
-    }
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ("on_save", RuntimeError("CUDA error: an illegal memory access was encountered")),
+        ("on_step_begin", ConnectionError("the stream was closed")),
+    ],
+)
+def test_other_errors_are_not_mistaken_for_a_full_disk(make, tmp_path, event, error):
+    trainer = make(tmp_path)
+    trainer.callback_handler.callbacks.insert(0, CallAt(event, 6, raising(error)))
+    with pytest.raises(type(error)) as raised:
+        trainer.train()
+    assert raised.value is error

@@ -1,14 +1,13 @@
-"""The folder of a run while it is being filled: settings.json, complete checkpoints, and run.json at the very end.
+"""The folder of a run: settings.json, checkpoints while it trains, and run.json when it has ended.
 
-A checkpoint is written into `tmp-checkpoint-N`, flushed to the disk, and moved to `checkpoint-N` in one step. Its last
-file lists the others with their sizes, so that a folder which was only partly copied or deleted is told from a whole
-one. What is read back is safetensors, JSON, and torch files that transformers loads with `weights_only=True`: no file
-of a run's folder can run code. Whoever can write there can still change the weights.
+The last file of a checkpoint, contents.json, lists the other files with their sizes. A checkpoint that was only partly
+written, copied or deleted is therefore recognised and ignored. Everything that is read back is safetensors, JSON, or a
+torch file that transformers loads with `weights_only=True`: no file of a run's folder can run code. Whoever can write
+to the folder can still change the weights.
 """
 
-import hashlib
+import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,22 +19,21 @@ from datasets import DatasetDict
 from safetensors import SafetensorError
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-RUN, SETTINGS, CONTENTS, STAGING = "run.json", "settings.json", "contents.json", "tmp-"
+from mmsent.dataset_scripts.common_corpus import rows_hash
+from mmsent.dataset_scripts.common_files import atomic_write
 
-# Arguments that change neither weights nor what is logged: a run may go on with others.
-FREE = {
+RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
+
+# Arguments that change neither the weights nor the log: an interrupted run can be resumed with other values.
+RESUMABLE_ARGUMENTS = {
     *("output_dir", "overwrite", "resume_from_checkpoint", "save_total_limit", "push_to_hub", "ddp_timeout"),
     *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
-    *(
-        "dataloader_num_workers",
-        "dataloader_pin_memory",
-        "dataloader_persistent_workers",
-        "dataloader_prefetch_factor",
-    ),
-    *("dataloader_multiprocessing_context", "local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
+    *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
+    *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
+    *("local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
 }
-FREE_PREFIXES = ("hub_", "trackio_")
-TORCH_SAVE = ("PytorchStreamWriter", "inline_container")  # what its errors are known by
+RESUMABLE_PREFIXES = ("hub_", "trackio_")
+TORCH_SAVE_ERRORS = ("PytorchStreamWriter", "inline_container")  # Parts of the messages of torch.save's RuntimeErrors.
 
 
 # --------------------------------------------------------------------------------------------------------- checkpoints
@@ -45,22 +43,21 @@ def checkpoint_name(step: int) -> str:
     return f"checkpoint-{step}"
 
 
-def publish_checkpoint(staged: Path, target: Path) -> None:
-    """Move a checkpoint that is fully written into its place; one that stands there already is replaced."""
-    sizes = {
-        str(path.relative_to(staged)): path.stat().st_size for path in sorted(staged.rglob("*")) if path.is_file()
-    }
-    (staged / CONTENTS).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
-    for path in (*staged.rglob("*"), staged):  # names too are lost in a power failure unless their folder is flushed
-        _flush(path)
-    if target.exists():
-        remove_checkpoint(target)
-    staged.replace(target)
-    _flush(target.parent)
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def complete_checkpoint(checkpoint: Path) -> None:
+    """Write the list of a checkpoint's files, which marks it as complete."""
+    (checkpoint / CONTENTS).unlink(missing_ok=True)
+    files = [path for path in checkpoint.rglob("*") if path.is_file()]
+    sizes = {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
+    with atomic_write(checkpoint / CONTENTS) as temporary:
+        temporary.write_text(json.dumps(sizes, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether every file that the checkpoint was published with is there in its full size."""
+    """Return whether a checkpoint was completed and still has all its files in their full size."""
     try:
         sizes = json.loads((checkpoint / CONTENTS).read_text(encoding="utf-8"))
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
@@ -69,99 +66,100 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The complete checkpoints of a run, the latest last."""
-    found = [path for path in run.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(filter(is_complete, found), key=step_of)
+    """Return the complete checkpoints of a run, the latest last."""
+    return list(filter(is_complete, _checkpoint_folders(run)))
 
 
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+def _checkpoint_folders(run: Path) -> list[Path]:
+    folders = [path for path in run.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(folders, key=step_of)
 
 
 def remove_checkpoint(checkpoint: Path) -> None:
-    """Delete a checkpoint; killed on the way, it leaves nothing that looks like one."""
-    doomed = checkpoint.with_name(f"{STAGING}old-{checkpoint.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
-    checkpoint.replace(doomed)
-    shutil.rmtree(doomed)
+    """Delete a checkpoint. If the process is killed meanwhile, the remaining files do not count as a checkpoint."""
+    (checkpoint / CONTENTS).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
+
+
+def remove_later_checkpoints(run: Path, step: int) -> None:
+    """Delete the checkpoints after a step, from which training starts anew."""
+    for checkpoint in _checkpoint_folders(run):
+        if step_of(checkpoint) > step:
+            remove_checkpoint(checkpoint)
 
 
 def prune_checkpoints(run: Path, limit: int | None, best: str | None) -> None:
-    """Delete the oldest complete checkpoints above `limit`, never the latest and never the best one."""
+    """Delete the oldest complete checkpoints above `limit`, but neither the latest nor the best one."""
     if limit is None or limit <= 0:
         return
-    found = checkpoints(run)
-    kept = {found[-1].name} | ({Path(best).name} if best else set())
-    spare = [checkpoint for checkpoint in found if checkpoint.name not in kept]
-    for checkpoint in spare[: max(0, len(found) - max(limit, len(kept)))]:
+    complete = checkpoints(run)
+    protected = {complete[-1].name} | ({Path(best).name} if best else set())
+    others = [checkpoint for checkpoint in complete if checkpoint.name not in protected]
+    for checkpoint in others[: max(0, len(complete) - max(limit, len(protected)))]:
         remove_checkpoint(checkpoint)
 
 
-def remove_leftovers(run: Path) -> None:
-    """Delete what a killed run was writing or deleting: it takes up room and is of no use."""
-    for path in [*run.glob(f"{STAGING}*"), *run.glob("checkpoint-*")]:
-        if path.is_dir() and (path.name.startswith(STAGING) or not is_complete(path)):
-            shutil.rmtree(path)
+def remove_incomplete(run: Path) -> None:
+    """Delete what a killed run was writing or deleting."""
+    for checkpoint in _checkpoint_folders(run):
+        if not is_complete(checkpoint):
+            shutil.rmtree(checkpoint)
+    for path in run.glob("tmp-*"):  # These are files of `atomic_write`.
+        path.unlink()
 
 
 @contextmanager
-def clear_disk_errors(run: Path, what: str) -> Iterator[None]:
-    """Turn the many errors of a full disk into one.
+def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
+    """Replace the various errors of a full disk by one that says what to do.
+
+    Args:
+        run: Folder of the run.
+        target: What is written in this context. By default, the context is a training, which writes checkpoints: an
+            error outside of writing one is raised as it is.
 
     Raises:
-        OSError: `what` could not be written; names the folder and what to do.
+        OSError: If `target` or a checkpoint cannot be written. The message names the folder and the checkpoint from
+            which the same command continues.
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors and torch.save raise errors of their own
-        if isinstance(error, RuntimeError) and not any(word in str(error) for word in TORCH_SAVE):
+    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors and torch.save have their own errors.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in TORCH_SAVE_ERRORS):
             raise
-        for staged in run.glob(f"{STAGING}*"):  # half a checkpoint is of no use, and its room is needed
-            shutil.rmtree(staged, ignore_errors=True)
-        found = checkpoints(run)
-        advice = f"goes on from {found[-1].name}, which is intact" if found else "starts from the beginning"
+        incomplete = [path for path in _checkpoint_folders(run) if not is_complete(path)]
+        if target is None and not incomplete and getattr(error, "errno", None) != errno.ENOSPC:
+            raise
+        target = target or (incomplete[-1].name if incomplete else "a checkpoint")
+        for path in incomplete:  # The space is needed.
+            shutil.rmtree(path, ignore_errors=True)
+        complete = checkpoints(run)
+        advice = f"continues from {complete[-1].name}, which is intact" if complete else "starts from the beginning"
         raise OSError(
-            f"{what} could not be written to {run}: {error}. Make room there (or permit writing), then run the same "
-            f"command again: it {advice}."
+            f"{target} could not be written to {run}: {error}. Free some space there (or permit writing), then run "
+            f"the same command again: it {advice}."
         ) from error
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------------------------- the run
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write a file that is either whole or not there."""
-    staged = path.with_name(f"{STAGING}{path.name}")
-    staged.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    _flush(staged)
-    staged.replace(path)
-
-
 def refuse_finished(run: Path, overwrite: bool) -> None:
-    """End the program with a message if the folder holds a trained model, or checkpoints of another program."""
-    # An interrupted run may have begun to write its model, beside settings.json. Without that, the model is another's.
-    foreign = [*run.glob(SAFE_WEIGHTS_NAME), *run.glob("checkpoint-*")] if not (run / SETTINGS).exists() else []
-    if ((run / RUN).exists() or foreign) and not overwrite:
-        sys.exit(f"{run} holds a trained model: give another --output_dir, or --overwrite to replace it.")
+    """Exit with a message if the folder holds a trained model, or checkpoints of another program."""
+    # An interrupted run may have begun to write its model, but it has settings.json.
+    foreign_files = [*run.glob(SAFE_WEIGHTS_NAME), *run.glob("checkpoint-*")] if not (run / SETTINGS).exists() else []
+    if ((run / RUN).exists() or foreign_files) and not overwrite:
+        sys.exit(f"{run} holds a trained model. Give another --output_dir, or --overwrite to replace it.")
 
 
 def begin(run: Path, settings: dict, overwrite: bool) -> None:
-    """Make the folder ready for a new run, or for an interrupted one to go on.
+    """Prepare the folder for a new run, or for an interrupted one to resume.
 
-    Where the interrupted run had other settings, the program ends with a message that names them. Only the main
-    process may call this; the others ask `checkpoints` afterwards.
+    The program exits with a message if the interrupted run had other settings. Only the main process may call this;
+    the other processes call `checkpoints` afterwards.
 
     Args:
-        settings: every argument of the run, and whatever else decides how it goes.
-        overwrite: start anew, and delete the checkpoints.
+        settings: All arguments of the run, and everything else that its result depends on.
+        overwrite: Delete the checkpoints and start from the beginning.
     """
     settings = json.loads(json.dumps(settings, default=str))
     run.mkdir(parents=True, exist_ok=True)
@@ -169,56 +167,59 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
         for path in [*run.glob("checkpoint-*"), run / RUN, run / SETTINGS]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
-        _compare_settings(run, settings)
-    remove_leftovers(run)
-    write_json(run / SETTINGS, settings)
+        _refuse_other_settings(run, settings)
+    remove_incomplete(run)
+    _write_json(run / SETTINGS, settings)
 
 
 def finish(run: Path, report: dict, limit: int | None, best: str | None) -> None:
-    """Write run.json, after which the run cannot go on any more, and of one checkpoint that may be kept, keep the
-    best."""
-    write_json(run / RUN, report)
+    """Write run.json, after which the run cannot be resumed. If one checkpoint is to be kept, keep the best."""
+    _write_json(run / RUN, report)
     if limit == 1 and best is not None:
         for checkpoint in checkpoints(run):
             if checkpoint.name != Path(best).name:
                 remove_checkpoint(checkpoint)
 
 
-def _compare_settings(run: Path, now: dict) -> None:
-    advice = "give another --output_dir, or --overwrite to start anew"
+def _write_json(path: Path, value: dict) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_other_settings(run: Path, settings: dict) -> None:
+    advice = "give another --output_dir, or --overwrite to start from the beginning"
     try:
-        before = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
+        previous = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"{run} holds checkpoints of a run whose {SETTINGS} cannot be read ({error}): {advice}.")
     absent = object()
-    names = [name for name in sorted(before | now) if before.get(name, absent) != now.get(name, absent)]
-    differing = [name for name in names if name not in FREE and not name.startswith(FREE_PREFIXES)]
-    if differing:
-        changes = "; ".join(f"{name} was {before.get(name)}, is now {now.get(name)}" for name in differing)
+    changes = [
+        f"{name} was {previous.get(name)}, is now {settings.get(name)}"
+        for name in sorted(previous | settings)
+        if previous.get(name, absent) != settings.get(name, absent)
+        and name not in RESUMABLE_ARGUMENTS
+        and not name.startswith(RESUMABLE_PREFIXES)
+    ]
+    if changes:
         sys.exit(
-            f"{run} holds a run that was interrupted and that had other settings: {changes}. Give those again to go "
-            f"on with it, or {advice}."
+            f"{run} holds an interrupted run with other settings: {'; '.join(changes)}. Use the previous settings to "
+            f"resume it, or {advice}."
         )
 
 
-# ------------------------------------------------------------------------------------------------- where it comes from
+# ---------------------------------------------------------------------------------------------------------- provenance
 
 
 def corpus_checksum(corpus: DatasetDict) -> str:
-    """SHA-256 of the ids, labels, texts and aspects of every split, in their order."""
-    digest = hashlib.sha256()
-    for split, posts in sorted(corpus.items()):
-        digest.update(f"{split}\n".encode())
-        for row in zip(*(posts[column] for column in ("id", "label", "text", "aspect")), strict=True):
-            digest.update((json.dumps(row) + "\n").encode())
-    return digest.hexdigest()
+    """Return the SHA-256 of the ids, labels, texts and aspects of all splits, in their order."""
+    return rows_hash(corpus, ("id", "label", "text", "aspect"))
 
 
 def git_revision() -> str | None:
-    """The commit of the code, "-dirty" where files differ from it; None outside a repository."""
+    """Return the commit of the code, with "-dirty" if files differ from it; `None` outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     try:
-        made = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return made.stdout.strip()
+    return result.stdout.strip()

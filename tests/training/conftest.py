@@ -1,0 +1,33 @@
+"""A trainer of a few posts."""
+
+import pytest
+import tiny
+import torch
+from transformers import set_seed
+
+from mmsent.training.arguments import RunArguments
+from mmsent.training.trainer import MultimodalTrainer
+
+
+@pytest.fixture
+def make_trainer(tmp_path, backbones):
+    """Return a function that makes a trainer of six posts for four epochs of two steps, the same at every call.
+
+    Without `dropout` nothing is random, and no post depends on the others of its batch.
+    """
+
+    def make_trainer(dropout: bool = True, **arguments) -> MultimodalTrainer:
+        processor, model = tiny.build("comn", "transformers", backbones, standardize=False)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout) and not dropout:
+                module.p = 0.0
+        batch = processor(**tiny.posts())
+        rows = [{name: value[row] for name, value in batch.items()} | {"labels": row % 3} for row in range(6)]
+        defaults = {"num_train_epochs": 4, "per_device_train_batch_size": 3, "learning_rate": 1e-3}
+        defaults |= {"weight_decay": 0.1, "eval_strategy": "no", "save_strategy": "no"}
+        defaults |= {"load_best_model_at_end": False, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
+        args = RunArguments(output_dir=str(tmp_path), **defaults | arguments)
+        set_seed(args.seed)
+        return MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows)
+
+    return make_trainer
