@@ -1,40 +1,44 @@
-"""The task "image-text-sentiment": posts in, labels with scores out."""
+"""The pipeline "image-text-sentiment", which turns posts into labels with scores."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Pipeline
 
-from .common_processing import BadImageError
+from .common_images import BadImageError
+from .common_processing import MultimodalProcessor
 from .common_urls import UrlError, fetch
 
 TASK = "image-text-sentiment"
 PARTS = ("text", "image", "images")
-# What a saved config.json says, for `pipeline(TASK, model=FOLDER, trust_remote_code=True)` to find this file.
+# The entry of a saved config.json that lets `pipeline(TASK, model=FOLDER, trust_remote_code=True)` find this file.
 CUSTOM_PIPELINES = {
     TASK: {"impl": "common_pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
 }
 
 
 class ImageTextSentimentPipeline(Pipeline):
-    """Sentiment of posts: `pipeline("image-text-sentiment", model=RUN)`.
+    """Classifies the sentiment of posts: `pipeline("image-text-sentiment", model=RUN)`.
 
-    A post is a dictionary with "text", "image" or "images" (anything that `load_image` reads, one or a list) and, for
-    aspect-level models, "aspect". A part may be None or missing. Other keys are ignored: a data set's rows are posts.
+    A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
+    and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
+    so the rows of a data set are posts.
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
 
-    Parameters, of `pipeline(...)` or of each call:
-        batch_size: posts a forward pass, 1 unless given.
-        num_workers: processes that read and decode pictures; at most one for a generator.
-        top_k: how many labels, from the likeliest on; all unless given.
-        modality_scores: give `{"both": [...], "text": [...], "image": [...]}` a post, where text and image are scored
-            alone: by the model's `text_logits` and `image_logits` where the architecture has them, else by passes
-            without the other part. The aspect stays. None for a part that the post does not have.
-        allow_urls: images may be https URLs, see `urls.fetch`.
+    The following parameters can be passed to `pipeline(...)` or to a call:
+        batch_size: The number of posts per forward pass, 1 by default.
+        num_workers: The number of processes that read and decode images. A generator is read by at most one.
+        top_k: The number of labels to return, the most probable first. All labels are returned by default.
+        modality_scores: Whether to return `{"both": [...], "text": [...], "image": [...]}` for a post, where text and
+            image are scored alone: by the model's `text_logits` and `image_logits` if the architecture has them,
+            otherwise by forward passes without the other part. The aspect is always kept. The value is None for a
+            part that the post does not have.
+        allow_urls: Whether images may be https URLs, see `common_urls.fetch`.
     """
 
     _load_processor = True
@@ -45,18 +49,18 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def __init__(self, model, *args, **kwargs):
         super().__init__(model, *args, **kwargs)
-        self.model.eval()  # one that was just trained would draw dropout
+        self.model.eval()  # a model that was just trained would apply dropout
 
     def __call__(self, inputs: Mapping | Iterable[Mapping], num_workers=None, batch_size=None, **kwargs) -> Any:
         """Classify a post, a list of posts, or any other iterable of posts.
 
         Returns:
-            for a post its labels with scores, a list of `{"label", "score"}`; for a list of posts a list of these; for
-            a data set or generator an iterator, which reads no further ahead than a batch.
+            The labels of a post, as a list of `{"label", "score"}`. For a list of posts a list of these. For a data
+            set or generator an iterator over these, which reads one batch at a time.
 
         Raises:
-            BadImageError: an image that cannot be decoded, is too large, or is a URL that could not be fetched.
-            ValueError: something that is no post, a URL without `allow_urls`, or an unfit `top_k`.
+            BadImageError: If an image cannot be decoded, is too large, or cannot be fetched.
+            ValueError: If an input is not a post, if an image is a URL without `allow_urls`, or if `top_k` is below 1.
         """
         parameters = [self._preprocess_params, self._forward_params, self._postprocess_params]
         parameters = [old | new for old, new in zip(parameters, self._sanitize_parameters(**kwargs), strict=True)]
@@ -70,16 +74,12 @@ class ImageTextSentimentPipeline(Pipeline):
     def get_iterator(
         self, inputs, num_workers: int, batch_size: int, preprocess_params, forward_params, postprocess_params
     ) -> Iterator:
-        """One result a post. The processor pads, so posts go through it by the batch, not one by one."""
+        """Yield one result per post. Posts are processed batch by batch, since the processor pads them."""
         if not (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")):
             inputs, num_workers = _Stream(inputs), min(num_workers, 1)  # each worker would read the whole stream
-        loader = DataLoader(
-            inputs,
-            batch_size,
-            num_workers=num_workers,
-            collate_fn=lambda posts: self.preprocess(posts, **preprocess_params),
-        )
-        for batch in loader:
+        # Not a method or a lambda: workers that are spawned get the processor, but not the model.
+        collate = partial(make_batch, self.processor, **preprocess_params)
+        for batch in DataLoader(inputs, batch_size, num_workers=num_workers, collate_fn=collate):
             yield from self.postprocess(self.forward(batch, **forward_params), **postprocess_params)
 
     def _sanitize_parameters(self, **kwargs) -> tuple[dict, dict, dict]:
@@ -89,55 +89,55 @@ class ImageTextSentimentPipeline(Pipeline):
             raise TypeError(f"{TASK} has no parameter {', '.join(sorted(unknown))}.")
         top_k = kwargs.get("top_k")
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k={top_k}: give 1 or more, or None for all labels.")
+            raise ValueError(f"top_k={top_k}: pass 1 or more, or None for all labels.")
         return tuple({name: kwargs[name] for name in stage if name in kwargs} for stage in names)
 
-    def preprocess(self, posts: list[Mapping], allow_urls: bool = False) -> dict[str, torch.Tensor]:
-        """The batch that B posts make, see `MultimodalProcessor`."""
-        for post in posts:
-            _check(post)
-        images = [_images(post, allow_urls) for post in posts]
-        aspects = [post.get("aspect") for post in posts]
-        texts = [post.get("text") for post in posts]
-        return dict(self.processor(text=texts, images=images, aspect=aspects if any(aspects) else None))
+    def preprocess(self, posts: list[Mapping], **kwargs) -> dict[str, torch.Tensor]:
+        """Make the batch of B posts, see `make_batch`."""
+        return make_batch(self.processor, posts, **kwargs)
 
     def _forward(self, batch: dict[str, torch.Tensor], modality_scores: bool = False) -> dict[str, torch.Tensor]:
-        """Logits (B, C) of "both"; if asked for those of "text" and "image", and which posts have these, (B,) bool."""
+        """Return the logits (B, C) of "both".
+
+        With `modality_scores`, also return the logits of "text" and "image", and which posts have these parts, as
+        "has_text" and "has_image" (B,) bool.
+        """
         batch = batch | {"pixel_values": batch["pixel_values"].to(self.model.dtype)}
         output = self.model(**batch)
         logits = {"both": output.logits}
         if modality_scores:
-            for name, alone, other in (
+            for name, own_logits, other_mask in (
                 ("text", output.text_logits, "image_mask"),
                 ("image", output.image_logits, "attention_mask"),
             ):
-                hidden = batch | {other: torch.zeros_like(batch[other])}
-                logits[name] = self.model(**hidden).logits if alone is None else alone
+                alone = batch | {other_mask: torch.zeros_like(batch[other_mask])}
+                logits[name] = self.model(**alone).logits if own_logits is None else own_logits
             logits["has_text"] = batch["attention_mask"].bool().any(1)
             logits["has_image"] = batch["image_mask"].any(1)
         return logits
 
     def postprocess(self, outputs: dict[str, torch.Tensor], top_k: int | None = None) -> list:
-        """B results of what `_forward` gives."""
+        """Turn the output of `_forward` into B results."""
         ranked = {name: self._rank(outputs[name], top_k) for name in ("both", "text", "image") if name in outputs}
         if "text" not in ranked:
             return ranked["both"]
         for name in ("text", "image"):
-            has = outputs[f"has_{name}"].tolist()
-            ranked[name] = [row if there else None for row, there in zip(ranked[name], has, strict=True)]
-        return [dict(zip(ranked, row, strict=True)) for row in zip(*ranked.values(), strict=True)]
+            is_present = outputs[f"has_{name}"].tolist()
+            ranked[name] = [labels if has else None for labels, has in zip(ranked[name], is_present, strict=True)]
+        return [dict(zip(ranked, labels, strict=True)) for labels in zip(*ranked.values(), strict=True)]
 
     def _rank(self, logits: torch.Tensor, top_k: int | None) -> list[list[dict]]:
+        """Return the most probable labels of B posts and their scores."""
         count = logits.shape[1] if top_k is None else min(top_k, logits.shape[1])
-        scores, labels = logits.float().softmax(-1).topk(count)  # (B, top_k), likeliest first
+        scores, labels = logits.float().softmax(-1).topk(count)  # (B, top_k)
         names = self.model.config.id2label
         return [
-            [{"label": names[label], "score": score} for label, score in zip(*row, strict=True)]
-            for row in zip(labels.tolist(), scores.tolist(), strict=True)
+            [{"label": names[label], "score": score} for label, score in zip(*pairs, strict=True)]
+            for pairs in zip(labels.tolist(), scores.tolist(), strict=True)
         ]
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
-        """The model, with its code and this pipeline's, and the processor."""
+        """Save the model, its code, the code of this pipeline, and the processor."""
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory)
 
@@ -150,10 +150,26 @@ class _Stream(IterableDataset):
         return iter(self.posts)
 
 
+def make_batch(
+    processor: MultimodalProcessor, posts: list[Mapping], allow_urls: bool = False
+) -> dict[str, torch.Tensor]:
+    """Check B posts and make their batch, see `MultimodalProcessor`.
+
+    Raises:
+        BadImageError: If an image cannot be decoded or fetched.
+        ValueError: If a post is malformed, or if an image is a URL without `allow_urls`.
+    """
+    for post in posts:
+        _check(post)
+    images = [_images(post, allow_urls) for post in posts]
+    texts, aspects = [post.get("text") for post in posts], [post.get("aspect") for post in posts]
+    return dict(processor(images=images, text=texts, aspect=aspects if any(aspects) else None))
+
+
 def _check(post: Mapping) -> None:
     if not isinstance(post, Mapping) or not any(part in post for part in PARTS):
-        found = f"the keys {', '.join(map(str, post))}" if isinstance(post, Mapping) else type(post).__name__
-        raise ValueError(f"A post is a dictionary with one of {', '.join(PARTS)} at least; this one is {found}.")
+        actual = f"the keys {', '.join(map(str, post))}" if isinstance(post, Mapping) else type(post).__name__
+        raise ValueError(f"A post is a dictionary with at least one of {', '.join(PARTS)}, but this one is {actual}.")
     if post.get("image") is not None and post.get("images") is not None:
         raise ValueError("A post has 'image' or 'images', not both.")
     for part in ("text", "aspect"):
@@ -162,6 +178,7 @@ def _check(post: Mapping) -> None:
 
 
 def _images(post: Mapping, allow_urls: bool) -> list:
+    """Return the images of a post, with every URL replaced by what it points to."""
     images = post.get("images") if post.get("image") is None else post["image"]
     images = [] if images is None else images if isinstance(images, list | tuple) else [images]
     return [_fetched(image, allow_urls) if _is_url(image) else image for image in images]
@@ -173,7 +190,7 @@ def _is_url(image: Any) -> bool:
 
 def _fetched(url: str, allow_urls: bool) -> dict:
     if not allow_urls:
-        raise ValueError(f"{url} is a URL: download the picture, or call the pipeline with allow_urls=True.")
+        raise ValueError(f"{url} is a URL: download the image, or call the pipeline with allow_urls=True.")
     try:
         return {"bytes": fetch(url), "path": url}
     except UrlError as error:

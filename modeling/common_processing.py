@@ -1,20 +1,14 @@
-"""One processor for every architecture: tokenizer, image transforms and aspect, several images, missing parts."""
+"""The processor that every architecture shares: a tokenizer and an image processor for posts with optional parts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoTokenizer,
-    BatchFeature,
-    ProcessorMixin,
-    ViTImageProcessor,
-)
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin, ViTImageProcessor
+from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import logging
 
 from .common_cnns import OWN_IMAGE_ENCODERS
@@ -25,25 +19,46 @@ from .common_word_vectors import build_word_tokenizer
 logger = logging.get_logger(__name__)
 
 
+class MultimodalProcessorKwargs(ProcessingKwargs, total=False):
+    """Options of a call: `text_kwargs`, `images_kwargs`, or single options of either, such as `padding` or `size`.
+
+    Attributes:
+        on_bad_image: What to do with an image that cannot be decoded. `"error"` stops; `"missing"` logs a warning that
+            names the image and treats it as absent. To leave out the post, screen the data set, see
+            `dataset_scripts.screen_images`.
+    """
+
+    on_bad_image: Literal["error", "missing"]
+
+
 class MultimodalProcessor(ProcessorMixin):
     """Turns posts into the batch that every architecture reads.
 
     Args:
-        image_processor: any of transformers' image processors; the default resizes the whole picture.
-        tokenizer: any fast tokenizer.
-        max_length: tokens of a text that are kept; a warning tells once that some text has more.
-        max_aspect_length: tokens of an aspect that are kept.
-        max_images: images of a post that are kept, from the first on; a warning tells once that some post has more.
-        text_steps: what is done to texts and aspects before the tokenizer sees them, as keys of `TEXT_STEPS` in the
-            order in which they are applied, say `["strip_links", "emoji_to_words"]`, for Chinese `["rjieba"]`. None
-            leaves them as they are.
+        image_processor: An image processor of transformers. The default resizes the whole image.
+        tokenizer: A fast tokenizer.
+        max_length: The number of tokens of a text to keep. Cutting a text logs a warning once.
+        max_aspect_length: The number of tokens of an aspect to keep.
+        max_images: The number of images of a post to keep, from the first on. Dropping images logs a warning once.
+        text_steps: Keys of `TEXT_STEPS`: the steps that are applied to texts and aspects before the tokenizer, in this
+            order, for example `["strip_links", "emoji_to_words"]`, or `["rjieba"]` for Chinese.
 
     Raises:
-        ValueError: a step that is not in `TEXT_STEPS`.
+        ValueError: If a step is not in `TEXT_STEPS`.
     """
 
     _auto_class = "AutoProcessor"
-    # What a subclass has of its paper.
+    valid_processor_kwargs = MultimodalProcessorKwargs
+    # Options of a call unless it has its own. The models expect padding on the right, whatever the tokenizer prefers.
+    text_kwargs: TextKwargs = {
+        "padding": True,
+        "padding_side": "right",
+        "truncation": True,
+        "return_token_type_ids": False,
+        "return_tensors": "pt",
+    }
+    on_bad_image = "error"
+    # Defaults that a subclass takes from its paper.
     default_max_length = 50
     default_max_aspect_length = 4
     default_max_images = 1
@@ -74,15 +89,16 @@ class MultimodalProcessor(ProcessorMixin):
         image_size: int | None = None,
         **kwargs,
     ) -> "MultimodalProcessor":
-        """The processor that suits two encoders, named as in the model's `from_backbones`.
+        """Build the processor for two encoders, named as in the model's `from_backbones`.
 
         Args:
-            texts: the training texts, of which `"word_vectors"` takes its words.
-            vocab_size: how many words it keeps.
-            image_size: height and width of the pictures in pixels, for this project's own encoders and timm; theirs
-                by default.
-            kwargs: arguments of the processor: `text_steps`, with which the words are counted too, `max_length` and
-                the like.
+            text: `"word_vectors"`, or the Hub id or folder of a transformer.
+            image: The name of an own image encoder, or the Hub id or folder of a vision backbone.
+            texts: The training texts, from which `"word_vectors"` takes its words.
+            vocab_size: The number of words to keep.
+            image_size: The height and width of the images in pixels, for this project's own encoders and timm. The
+                default is that of the encoder.
+            kwargs: Arguments of the processor. `text_steps` also apply when the words are counted.
         """
         if text == "word_vectors":
             tokenizer = build_word_tokenizer(texts, vocab_size, kwargs.get("text_steps"))
@@ -92,7 +108,7 @@ class MultimodalProcessor(ProcessorMixin):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the `pixel_values`, in pixels."""
+        """The height and width of `pixel_values`, in pixels."""
         processor = self.image_processor
         size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
         return size["height"], size["width"]
@@ -104,130 +120,140 @@ class MultimodalProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        text: str | list[str | None] | None = None,
         images: Any = None,
-        aspect: str | list[str | None] | None = None,
-        return_tensors: str = "pt",
-        on_bad_image: str = "error",
+        text: str | Sequence[str | None] | None = None,
+        aspect: str | Sequence[str | None] | None = None,
+        **kwargs: Unpack[MultimodalProcessorKwargs],
     ) -> BatchFeature:
-        """Make a batch of B posts; one post makes a batch of one.
+        """Make a batch of B posts. A single post makes a batch of one.
 
         Args:
-            text: a text, or a list of B; None or `""` where a post has none.
-            images: for one post an image, a list of images or None; for B posts a list of B of these. An image is
-                anything that `load_image` reads. None or `[]` where a post has none.
-            aspect: a target or aspect, or a list of B, for aspect-level models.
-            return_tensors: `"pt"`, the only kind.
-            on_bad_image: what to do with an image that cannot be decoded: `"error"`, or `"missing"` to warn, naming
-                it, and go on as if it were not there. (Leaving out the post is for the data set to do, see
-                `dataset_scripts.screen_images`.)
+            images: For one post an image, a list of images or None. For B posts a list of B of these. An image is
+                anything that `load_image` reads.
+            text: A text, or a list of B texts. None or `""` means that a post has no text.
+            aspect: A target or aspect, or a list of B of them, for aspect-level models.
+            kwargs: See `MultimodalProcessorKwargs`. `return_tensors` is `"pt"` unless given; with None the batch
+                consists of lists. `max_length` applies to texts; aspects keep `max_aspect_length`.
 
         Returns:
-            input_ids, attention_mask (B, L); aspect_input_ids, aspect_attention_mask (B, N) where aspect is given;
+            input_ids, attention_mask (B, L); aspect_input_ids, aspect_attention_mask (B, N) if aspect is given;
             pixel_values (B, K, 3, H, W), image_mask (B, K) bool.
 
         Raises:
-            BadImageError: an image cannot be decoded and `on_bad_image` is `"error"`.
-            ImportError: the package of a text step is not installed.
-            ValueError: lists of different length, or no part given at all.
+            BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
+            ImportError: If the package of a text step is not installed.
+            ValueError: If the lists differ in length, if nothing is given, or if an option is given twice.
         """
-        if return_tensors != "pt":
-            raise ValueError(f"return_tensors={return_tensors!r}: only 'pt' is made here.")
-        texts, images, aspects = self._as_lists(text, images, aspect)
-        batch = self.encode_text(texts, self.max_length)
-        if aspects is not None:
-            encoded = self.encode_text(aspects, self.max_aspect_length)
+        options = self._merge_kwargs(**kwargs)
+        images, text, aspect = _as_batch(images, text, aspect)
+        text_kwargs = options["text_kwargs"]
+        batch = self.encode_text(text, text_kwargs.pop("max_length", self.max_length), **text_kwargs)
+        if aspect is not None:
+            text_kwargs.pop("pad_to_multiple_of", None)  # aspects are cut at a length of their own
+            encoded = self.encode_text(aspect, self.max_aspect_length, **text_kwargs)
             batch |= {f"aspect_{key}": value for key, value in encoded.items()}
-        batch |= self.encode_images(images, on_bad_image)
-        return BatchFeature(batch)
+        encoded = self.encode_images(images, options["on_bad_image"], **options["images_kwargs"])
+        if text_kwargs["return_tensors"] is None:
+            encoded = {"pixel_values": list(encoded["pixel_values"]), "image_mask": encoded["image_mask"].tolist()}
+        return BatchFeature(batch | encoded, tensor_type=text_kwargs["return_tensors"])
 
-    def _as_lists(self, text, images, aspect) -> tuple[list, list[list], list | None]:
-        """Every part as a list of one entry a post, each post's images as a list."""
-        if text is None and images is None and aspect is None:
-            raise ValueError("Give text, images or both.")
-        several = isinstance(text, list | tuple) or isinstance(aspect, list | tuple)
-        if not several and isinstance(images, list | tuple) and text is None:
-            several = any(entry is None or isinstance(entry, list | tuple) for entry in images)
-        if not several:
-            text, images, aspect = [text], [images], None if aspect is None else [aspect]
-        parts = {"text": text, "images": images, "aspect": aspect}
-        lengths = {name: len(part) for name, part in parts.items() if part is not None}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"Lists of different length: {lengths}. Give one entry a post, None where it has none.")
-        count = next(iter(lengths.values()))
-        texts = [None] * count if text is None else list(text)
-        posts = [None] * count if images is None else list(images)
-        nested = [list(post) if isinstance(post, list | tuple) else [] if post is None else [post] for post in posts]
-        return texts, nested, aspect
-
-    def encode_text(self, texts: list[str | None], max_length: int) -> dict[str, torch.Tensor]:
-        """input_ids and attention_mask (B, L) of B texts, the part of `__call__` that reads them."""
+    def encode_text(self, texts: Sequence[str | None], max_length: int | None, **text_kwargs) -> dict[str, Any]:
+        """Encode B texts as input_ids and attention_mask (B, L), the part of `__call__` that reads them."""
+        options = {**self.text_kwargs, **text_kwargs}
+        return_tensors = options.pop("return_tensors")
         texts = [prepare_text(text, self.text_steps or []) for text in texts]
         blank = [not text.strip() for text in texts]
-        # A blank text is read as one unknown word, so that a row is never empty, and then masked.
+        # A blank text is encoded as one unknown word, so that its row is not empty, and then masked.
         filled = [self.tokenizer.unk_token if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]
-        encoded = self.tokenizer(
-            filled, padding=True, padding_side="right", truncation=True, max_length=max_length, return_tensors="pt"
-        )
+        encoded = self.tokenizer(filled, max_length=max_length, **options)
         if any(encoding.overflowing for encoding in encoded.encodings):
             logger.warning_once(f"A text or aspect has over {max_length} tokens: the first {max_length} are kept.")
-        attention_mask = encoded["attention_mask"]
-        attention_mask[torch.tensor(blank)] = 0
-        return {"input_ids": encoded["input_ids"], "attention_mask": attention_mask}
+        masks = encoded.get("attention_mask", [])
+        masks[:] = [[0] * len(mask) if is_blank else mask for mask, is_blank in zip(masks, blank, strict=False)]
+        return dict(encoded.convert_to_tensors(return_tensors))
 
-    @property
-    def _min_side(self) -> int | None:
-        """How far a JPEG may be reduced while it is decoded: to twice the longest side that it is then resized to, so
-        that the resizing still averages over several pixels. None where the image processor does not resize."""
-        if not getattr(self.image_processor, "do_resize", False):
-            return None
-        return 2 * max(side for side in dict(self.image_processor.size).values() if side)
-
-    def encode_images(self, posts: list[list], on_bad_image: str = "error") -> dict[str, torch.Tensor]:
-        """pixel_values (B, K, 3, H, W) and image_mask (B, K) of B lists of images, the part of `__call__` that reads
-        them."""
-        if on_bad_image not in ("error", "missing"):
-            raise ValueError(f"on_bad_image={on_bad_image!r}: a processor knows 'error' and 'missing'.")
-        min_side = self._min_side
-        decoded: list[list[np.ndarray]] = []
-        for post in posts:
-            if len(post) > self.max_images:
-                logger.warning_once(f"A post has {len(post)} images: the first {self.max_images} are kept.")
-            kept = []
-            for source in post[: self.max_images]:
-                try:
-                    kept.append(np.array(load_image(source, min_side)))
-                except BadImageError as error:
-                    if on_bad_image == "error":
-                        raise
-                    logger.warning(f"Taken as missing: {error}")
-            decoded.append(kept)
-        slots = max(1, *(len(images) for images in decoded))  # K
-        image_mask = torch.tensor([[slot < len(images) for slot in range(slots)] for images in decoded])  # (B, K)
-        arrays = [array for images in decoded for array in images]
-        pixels = torch.zeros(0, 3, *self.image_size)  # (N, 3, H, W)
-        if arrays:
-            # As arrays with a stated layout: of a picture one pixel wide the layout cannot be told.
-            encoded = self.image_processor(arrays, input_data_format="channels_last", return_tensors="pt")
-            pixels = encoded["pixel_values"]
+    def encode_images(
+        self, posts: Sequence[Sequence], on_bad_image: str = "error", **images_kwargs
+    ) -> dict[str, torch.Tensor]:
+        """Encode B lists of images as pixel_values (B, K, 3, H, W) and image_mask (B, K), the part of `__call__` that
+        reads them."""
+        min_side = None
+        if getattr(self.image_processor, "do_resize", False) and not {"do_resize", "size"} & images_kwargs.keys():
+            # A JPEG may be decoded at reduced size, if resizing it afterwards still averages over several pixels.
+            min_side = 2 * max(side for side in dict(self.image_processor.size).values() if side)
+        decoded = [self._decode(post, on_bad_image, min_side) for post in posts]
+        slots = max(1, *(len(arrays) for arrays in decoded))  # K
+        image_mask = torch.tensor([[slot < len(arrays) for slot in range(slots)] for arrays in decoded])  # (B, K)
+        # Without any image, a black pixel shows the shape of an encoded image.
+        arrays = [array for arrays in decoded for array in arrays] or [np.zeros((1, 1, 3), np.uint8)]
+        # The layout is stated, because it cannot be inferred from an image that is one pixel wide.
+        images_kwargs |= {"input_data_format": "channels_last", "return_tensors": "pt"}
+        pixels = self.image_processor(arrays, **images_kwargs)["pixel_values"]  # (N, 3, H, W)
         if image_mask.all():  # no slot is empty: no copy is needed
-            pixel_values = pixels.unflatten(0, image_mask.shape)  # (B, K, 3, H, W)
-        else:
-            pixel_values = torch.zeros(*image_mask.shape, 3, *self.image_size)  # (B, K, 3, H, W)
-            pixel_values[image_mask] = pixels
+            return {"pixel_values": pixels.unflatten(0, image_mask.shape), "image_mask": image_mask}
+        pixel_values = pixels.new_zeros(*image_mask.shape, *pixels.shape[1:])  # (B, K, 3, H, W)
+        pixel_values[image_mask] = pixels[: image_mask.sum()]
         return {"pixel_values": pixel_values, "image_mask": image_mask}
+
+    def _decode(self, post: Sequence, on_bad_image: str, min_side: int | None) -> list[np.ndarray]:
+        """Decode the images of a post that are kept."""
+        if len(post) > self.max_images:
+            logger.warning_once(f"A post has {len(post)} images: the first {self.max_images} are kept.")
+        arrays = []
+        for source in post[: self.max_images]:
+            try:
+                arrays.append(np.array(load_image(source, min_side)))
+            except BadImageError as error:
+                if on_bad_image == "error":
+                    raise
+                logger.warning(f"Treated as missing: {error}")
+        return arrays
+
+
+def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
+    """Turn every part into a list with one entry per post, and the images of each post into a list."""
+    if images is None and text is None and aspect is None:
+        raise ValueError("Pass text, images or both.")
+    if images is not None and _is_text(images) and not _is_text(text):
+        logger.warning_once("Images come before the text in a call of a processor: the two are swapped.")
+        images, text = text, images
+    is_batch = _is_list(text) or _is_list(aspect)
+    if not is_batch and text is None and _is_list(images):
+        is_batch = any(entry is None or _is_list(entry) for entry in images)
+    parts = {"text": text, "images": images, "aspect": aspect}
+    parts = {
+        name: list(part) if is_batch and _is_list(part) else [part] for name, part in parts.items() if part is not None
+    }
+    lengths = {name: len(part) for name, part in parts.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"The lists differ in length: {lengths}. Pass one entry per post, None where it has none.")
+    absent = [None] * next(iter(lengths.values()))
+    posts = [list(post) if _is_list(post) else [] if post is None else [post] for post in parts.get("images", absent)]
+    return posts, parts.get("text", absent), parts.get("aspect")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_text(value: Any) -> bool:
+    entries = value if _is_list(value) else [value]
+    return all(entry is None or isinstance(entry, str) for entry in entries)
 
 
 def _image_processor(image: str | Path, image_size: int | None):
-    """The image processor of an encoder. All but transformers' own backbones get one that resizes the whole picture,
-    since a crop would lose regions that a post's sentiment may hang on."""
+    """Return the image processor of an encoder.
+
+    All but the backbones of transformers get one that resizes the whole image, since a crop would lose regions that
+    the sentiment of a post may depend on.
+    """
     if image in OWN_IMAGE_ENCODERS:
         size = image_size or OWN_IMAGE_ENCODERS[image].image_size
         return ViTImageProcessor(size={"height": size, "width": size})
     config = AutoConfig.from_pretrained(image)
-    if config.model_type != "timm_wrapper":  # transformers' own, or a whole model of this project
+    if config.model_type != "timm_wrapper":  # a backbone of transformers, or a whole model of this project
         if image_size is not None:
-            raise ValueError(f"image_size={image_size}: {image} comes with an image processor that knows its size.")
+            raise ValueError(f"image_size={image_size}: {image} has an image processor that sets the size.")
         return AutoImageProcessor.from_pretrained(image)
     pretrained = config.pretrained_cfg
     _, height, width = pretrained["input_size"]

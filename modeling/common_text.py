@@ -1,7 +1,7 @@
-"""What is done to a text before the tokenizer sees it: named steps, applied in the order in which they are given.
+"""Named steps that prepare a text for the tokenizer. This file imports no torch and no other file of the project.
 
-A step takes a text and returns one. To use your own: `TEXT_STEPS["mine"] = function`, before the processor is built
-and before it is loaded. The order matters: `strip_links` goes before the steps that would cut a link into pieces, and
+A step takes a text and returns a text. To add your own step, set `TEXT_STEPS["mine"] = function` before the processor
+is built or loaded. The order matters: `strip_links` comes before the steps that would cut a link into pieces, and
 segmentation comes last.
 """
 
@@ -11,74 +11,49 @@ from types import ModuleType
 
 import regex
 
-# http://…, https://…, www.… and the picture links that Twitter glues to the word before them. A link ends where its
-# alphabet does, at a Chinese sign, an emoji or a closing quote; the "…" of one that was cut off is part of it.
+# http://…, https://…, www.… and the image links that Twitter appends to the word before them. A link ends at the first
+# character that links do not contain, such as a Chinese character, an emoji or a closing quotation mark. It includes
+# the "…" of a link that was cut off.
 _LINK = regex.compile(
     r"(?:https?://|(?<![0-9A-Za-z_@])www\.(?=\w)|pic\.twitter\.com/)[!-~\u00a1-\u1fff]*…?", regex.IGNORECASE
 )
-# One word, as the word tokenizer cuts it: "@user's" and "#love-it" go as a whole, and so do "@a@b" and "#a#b". The
-# sign may follow a Chinese character, but not a Latin letter, as in an e-mail address or "C#". A tag has a letter:
-# "#1" is a rank and "&#39;" an escaped sign. `\w` has the vowel signs of Hindi and Thai here, unlike that of `re`.
+# A name is one word of the word tokenizer, so "@user's" and "#love-it" are removed whole, as are "@a@b" and "#a#b".
+# The sign may follow a Chinese character but not a Latin letter, as in an e-mail address or "C#". A hashtag contains
+# a letter: "#1" is a rank and "&#39;" an escaped character. Unlike in `re`, `\w` has the vowel signs of Hindi.
 _NAME = r"\w+(?:['’\-]\w+)*"
 _MENTIONS = regex.compile(rf"(?<![0-9A-Za-z_])(?:[@＠](?=[\p{{L}}\p{{N}}_]){_NAME})+")
 _HASHTAGS = regex.compile(rf"(?<![0-9A-Za-z_&])(?:[#＃](?=[\p{{N}}_]*\p{{L}}){_NAME})+")
-
-
-def _fix_encoding(text: str) -> str:
-    return _package("ftfy", "fix_encoding").fix_text(text)
-
-
-def _strip_links(text: str) -> str:
-    return _LINK.sub(" ", text)
-
-
-def _strip_mentions(text: str) -> str:
-    return _MENTIONS.sub(" ", text)
-
-
-def _strip_hashtags(text: str) -> str:
-    return _HASHTAGS.sub(" ", text)
+_CHINESE = regex.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
 
 
 def _emoji_to_words(text: str) -> str:
-    # Not emoji.demojize, whose ":grinning_face:" could not be told from a ":name_of_ours:" in the text.
+    # emoji.demojize would write ":grinning_face:", which a text may contain literally.
     return _package("emoji", "emoji_to_words").replace_emoji(
         text, lambda _, data: f" {data['en'].strip(':').replace('_', ' ')} "
     )
 
 
-def _characters(text: str) -> str:
-    return regex.sub(r"([\u3400-\u9fff\uf900-\ufaff])", r" \1 ", text)
-
-
-def _jieba(text: str) -> str:
-    return " ".join(_package("jieba", "jieba").cut(text))
-
-
-def _rjieba(text: str) -> str:
-    return " ".join(_package("rjieba", "rjieba").cut(text))
-
-
 def _package(name: str, step: str) -> ModuleType:
-    # Not an import statement: transformers refuses to load remote code that has one for a package that is missing.
+    # This is not an import statement, because transformers refuses to load remote code that imports missing packages.
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
             f"The text step {step!r} needs the package {name}: pip install {name}. "
-            'Those of all steps but jieba come with pip install "mmsent[text]".'
+            'The packages of all steps except jieba come with pip install "mmsent[text]".'
         ) from error
 
 
 TEXT_STEPS: dict[str, Callable[[str], str]] = {
-    "fix_encoding": _fix_encoding,  # by ftfy: "cafÃ©" is "café"; HTML escapes and curled quotes become plain ones too
-    "strip_links": _strip_links,  # the three strip steps together are MultiSentiNet's cleaning
-    "strip_mentions": _strip_mentions,
-    "strip_hashtags": _strip_hashtags,
-    "emoji_to_words": _emoji_to_words,  # by emoji: "😀" is "grinning face"
-    "characters": _characters,  # blanks around every Chinese character
-    "jieba": _jieba,  # blanks between Chinese words
-    "rjieba": _rjieba,  # the same, faster
+    # ftfy: "cafÃ©" becomes "café"; HTML escapes and curly quotation marks become plain characters
+    "fix_encoding": lambda text: _package("ftfy", "fix_encoding").fix_text(text),
+    "strip_links": lambda text: _LINK.sub(" ", text),  # the three strip steps are the cleaning of MultiSentiNet
+    "strip_mentions": lambda text: _MENTIONS.sub(" ", text),
+    "strip_hashtags": lambda text: _HASHTAGS.sub(" ", text),
+    "emoji_to_words": _emoji_to_words,  # emoji: "😀" becomes "grinning face"
+    "characters": lambda text: _CHINESE.sub(r" \1 ", text),  # blanks around every Chinese character
+    "jieba": lambda text: " ".join(_package("jieba", "jieba").cut(text)),  # blanks between Chinese words
+    "rjieba": lambda text: " ".join(_package("rjieba", "rjieba").cut(text)),  # the same, but faster
 }
 
 
@@ -86,13 +61,13 @@ def check_text_steps(steps: Sequence[str]) -> None:
     """Check the names of steps.
 
     Raises:
-        ValueError: a step that is not in `TEXT_STEPS`, or a single name in place of a list.
+        ValueError: If a step is not in `TEXT_STEPS`, or if `steps` is a single name instead of a list.
     """
     if isinstance(steps, str):
-        raise ValueError(f"text_steps={steps!r}: give a list of names, as in [{steps}].")
+        raise ValueError(f"text_steps={steps!r}: pass a list of names, as in [{steps}].")
     for step in steps:
         if step not in TEXT_STEPS:
-            raise ValueError(f"Text step {step!r} is unknown: choose from {', '.join(TEXT_STEPS)}, or add yours.")
+            raise ValueError(f"Text step {step!r} is unknown: choose from {', '.join(TEXT_STEPS)}, or add your own.")
 
 
 def replace_lone_surrogates(text: str) -> str:
@@ -101,14 +76,13 @@ def replace_lone_surrogates(text: str) -> str:
 
 
 def prepare_text(text: str | None, steps: Sequence[str] = ()) -> str:
-    """Apply steps to a text, in their order; None is the empty text.
+    """Apply steps to a text, in their order.
 
-    Half a surrogate pair, as broken JSON has it, cannot be encoded and becomes the replacement sign. White space is
-    squeezed where there are steps; without any it is left alone.
+    None becomes the empty text, and lone surrogates are replaced. White space is collapsed if there are any steps.
 
     Raises:
-        ValueError: a step that is not in `TEXT_STEPS`.
-        ImportError: a step whose package is not installed.
+        ValueError: If a step is not in `TEXT_STEPS`.
+        ImportError: If the package of a step is not installed.
     """
     check_text_steps(steps)
     text = replace_lone_surrogates(text or "")

@@ -1,4 +1,4 @@
-"""Fetching a picture from a URL that a stranger may have written: https, public addresses, a bounded size and time."""
+"""Fetching images from URLs of strangers: only https and public addresses, with limits on size and time."""
 
 import contextlib
 import ipaddress
@@ -11,23 +11,24 @@ from http.client import HTTPException, HTTPSConnection
 from urllib.parse import quote, urljoin, urlsplit
 
 MAX_BYTES = 10_000_000
-MAX_SECONDS = 5.0  # in all: name look-up, every redirect, the whole body
+MAX_SECONDS = 5.0  # for everything: name look-up, all redirects, and the whole body
 MAX_REDIRECTS = 5
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class UrlError(OSError):
-    """A URL that is refused or could not be fetched; the message names it and says why."""
+    """Raised for a URL that is refused or cannot be fetched. The message names the URL and the reason."""
 
 
 def fetch(url: str) -> bytes:
-    """The body behind an https URL.
+    """Fetch the body behind an https URL.
 
-    Every host, that of each redirect too, is resolved once, all its addresses must be public, and the connection goes
-    to the very address that was checked. Proxies of the environment are not used.
+    Every host, including those of redirects, is resolved once. All its addresses must be public, and the connection
+    goes to the address that was checked. Proxies of the environment are not used.
 
     Raises:
-        UrlError: not https, an address that is not public, a status other than 200, over `MAX_BYTES` or `MAX_SECONDS`.
+        UrlError: If the URL is not https, an address is not public, the status is not 200, or the download exceeds
+            `MAX_BYTES` or `MAX_SECONDS`.
     """
     deadline = time.monotonic() + MAX_SECONDS
     connections: list[_Connection] = []
@@ -39,7 +40,7 @@ def fetch(url: str) -> bytes:
         except Exception as error:
             future.set_exception(error)
 
-    # In a thread of its own, as neither a name look-up nor headers that come a byte at a time heed a deadline.
+    # A name look-up, and headers that arrive one byte at a time, ignore a deadline. A thread can be abandoned.
     threading.Thread(target=work, daemon=True).start()
     try:
         return future.result(timeout=MAX_SECONDS)
@@ -53,10 +54,11 @@ def fetch(url: str) -> bytes:
 
 
 def _follow(url: str, deadline: float, connections: list["_Connection"]) -> bytes:
+    """Fetch a URL and follow its redirects. Every connection is added to `connections`."""
     for _ in range(MAX_REDIRECTS + 1):
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname:
-            raise UrlError(f"{url} is no https URL")
+            raise UrlError(f"{url} is not an https URL")
         connection = _Connection(parts.hostname, parts.port or 443, deadline)
         connections.append(connection)
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + ("?" if parts.query else "")
@@ -86,7 +88,7 @@ def _read(response, deadline: float) -> bytes:
 
 
 class _Connection(HTTPSConnection):
-    """A connection to the address that was checked, with the certificate that the name asks for."""
+    """A connection to the address that was checked, with a certificate for the name of the host."""
 
     def __init__(self, host: str, port: int, deadline: float):
         self.tls = ssl.create_default_context()
@@ -100,20 +102,20 @@ class _Connection(HTTPSConnection):
         self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
 
     def abort(self) -> None:
-        """Close it, and wake up a thread that still waits for it."""
+        """Close the connection, and wake up a thread that still waits for it."""
         if self.sock is not None:
-            with contextlib.suppress(OSError):  # closed by the other side
+            with contextlib.suppress(OSError):  # the other side may have closed it
                 self.sock.shutdown(socket.SHUT_RDWR)
             self.close()
 
 
 def public_address(host: str, port: int) -> str:
-    """The first address of a host, if all of them are public.
+    """Return the first address of a host whose addresses are all public.
 
     Raises:
-        UrlError: one of them is private, loopback, link-local, reserved, multicast, or an IPv6 address that stands for
-            an IPv4 one.
-        OSError: there is no such host.
+        UrlError: If an address is private, loopback, link-local, reserved or multicast, or is an IPv6 address that
+            stands for an IPv4 address.
+        OSError: If the host does not exist.
     """
     addresses = [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     for text in addresses:

@@ -1,9 +1,7 @@
-"""Each step on texts as people post them, their order, and whatever else a text may be."""
+"""Text steps on posts of every kind, their order, and the packages that they need."""
 
-import ast
-import importlib
 import json
-from pathlib import Path
+import sys
 
 import pytest
 import tiny
@@ -11,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoProcessor
+from transformers.dynamic_module_utils import get_imports
 
-from mmsent.modeling import common_text as text_steps
 from mmsent.modeling.common_text import TEXT_STEPS, prepare_text
 from mmsent.modeling.common_word_vectors import build_word_tokenizer
 from mmsent.modeling.comn import CoMNProcessor
@@ -21,12 +19,8 @@ STRIPS = ["strip_links", "strip_mentions", "strip_hashtags"]
 TWEET = "RT @user_1: So happy!! 😀 #TeamSpirit #euro2016 pic.twitter.com/aB3 https://t.co/x?y=1&z=2"
 
 
-# ------------------------------------------------------------------------------------------------------------ steps
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
+STEPS = {
+    "strip_links": [
         ("Sunset. https://t.co/aB3", "Sunset."),
         ("Sunset. HTTP://T.CO/aB3 http://t.co/c", "Sunset."),
         ("see www.site.org/a_b?c=d#e now", "see now"),
@@ -42,14 +36,7 @@ TWEET = "RT @user_1: So happy!! 😀 #TeamSpirit #euro2016 pic.twitter.com/aB3 h
         ("awww.so cute, www... me@www.org", "awww.so cute, www... me@www.org"),
         ("https and pic.twitter.com are words", "https and pic.twitter.com are words"),
     ],
-)
-def test_links(text, want):
-    assert prepare_text(text, ["strip_links"]) == want
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
+    "strip_mentions": [
         ("RT @user: hello", "RT : hello"),
         (".@User_1 @2nd hello@", ". hello@"),
         ("(@a,@b)@c", "( , )"),
@@ -61,14 +48,7 @@ def test_links(text, want):
         ("me@mail.com first.last+tag@my-mail.co.uk", "me@mail.com first.last+tag@my-mail.co.uk"),
         ("5 @ 3, @, @-", "5 @ 3, @, @-"),
     ],
-)
-def test_mentions(text, want):
-    assert prepare_text(text, ["strip_mentions"]) == want
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
+    "strip_hashtags": [
         ("#TBT to #euro2016 with #my_friends!", "to with !"),
         ("#1st #2016goals #_x", ""),
         ("#love-it #dog's life", "life"),
@@ -79,14 +59,7 @@ def test_mentions(text, want):
         ("we're #1, in C# and F#m, # a ## #️⃣", "we're #1, in C# and F#m, # a ## #️⃣"),
         ("it&#39;s &#x27;ok&#x27;", "it&#39;s &#x27;ok&#x27;"),
     ],
-)
-def test_hashtags(text, want):
-    assert prepare_text(text, ["strip_hashtags"]) == want
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
+    "emoji_to_words": [
         ("so😀happy", "so grinning face happy"),
         ("👍🏽", "thumbs up medium skin tone"),
         ("👨‍👩‍👧‍👦", "family man woman girl boy"),
@@ -96,32 +69,24 @@ def test_hashtags(text, want):
         ("🇨🇮", "Côte d’Ivoire"),
         (":a_b: @user_1 :-)", ":a_b: @user_1 :-)"),
     ],
-)
-def test_emoji(text, want):
-    assert prepare_text(text, ["emoji_to_words"]) == want
-
-
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
+    "fix_encoding": [
         ("cafÃ© âœ”", "café ✔"),
         ("fish &amp; chips", "fish & chips"),
         ("“don’t”", '"don\'t"'),
         ("ｆｕｌｌ", "full"),
         ("plain 😀 屏幕", "plain 😀 屏幕"),
     ],
-)
-def test_encoding(text, want):
-    assert prepare_text(text, ["fix_encoding"]) == want
+    "characters": [("屏幕效果很好", "屏 幕 效 果 很 好"), ("an ok 屏幕 😀", "an ok 屏 幕 😀")],
+    "jieba": [("屏幕效果很好", "屏幕 效果 很 好"), ("an ok 屏幕 😀", "an ok 屏幕 😀")],
+    "rjieba": [("屏幕效果很好", "屏幕 效果 很 好"), ("an ok 屏幕 😀", "an ok 屏幕 😀")],
+}
 
 
 @pytest.mark.parametrize(
-    ("step", "want"),
-    [("characters", "屏 幕 效 果 很 好"), ("jieba", "屏幕 效果 很 好"), ("rjieba", "屏幕 效果 很 好")],
+    ("step", "text", "expected"), [(step, *case) for step, cases in STEPS.items() for case in cases]
 )
-def test_chinese(step, want):
-    assert prepare_text("屏幕效果很好", [step]) == want
-    assert prepare_text("an ok 屏幕效果很好 😀", [step]) == f"an ok {want} 😀"
+def test_each_step(step, text, expected):
+    assert prepare_text(text, [step]) == expected
 
 
 def test_the_cleaning_of_multisentinet():
@@ -136,25 +101,22 @@ def test_order_matters():
     assert prepare_text("it&#39;s &#64;user", ["strip_mentions", "fix_encoding"]) == "it's @user"
 
 
-# ------------------------------------------------------------------------------------------------------- every text
-
-
-def test_without_steps_a_text_is_left_alone():
+def test_without_steps_a_text_is_not_changed():
     assert prepare_text(f"  {TWEET}\n\t a  b ", []) == f"  {TWEET}\n\t a  b "
     assert prepare_text(" a\n\t b\u3000c ", ["strip_links"]) == "a b c"
 
 
 @pytest.mark.parametrize("steps", [[], *([step] for step in TEXT_STEPS), list(TEXT_STEPS)], ids=str)
-def test_no_text_and_half_surrogates(steps):
+def test_no_text_and_lone_surrogates(steps):
     assert prepare_text(None, steps) == prepare_text("", steps) == ""
     assert "".join(prepare_text("a\ud83d b", steps).split()) == "a\ufffdb"
-    assert prepare_text("\ud83d\ude00", []) == "😀"  # two halves, as JSON escapes them
+    assert prepare_text("\ud83d\ude00", []) == "😀"  # both halves, as JSON escapes them
 
 
-# Signs that the strip steps look for, beside any others that there are.
+# Pieces that the strip steps look for, in addition to arbitrary characters.
 pieces = [*"@#＃a1É_'-&北😀… \u0301\u200d\ufe0f\ud83d", "http://", "www.", "pic.twitter.com/"]
 any_text = st.one_of(
-    st.text(st.characters(exclude_categories=[])),  # half surrogates too
+    st.text(st.characters(exclude_categories=[])),  # includes lone surrogates
     st.lists(st.sampled_from(pieces)).map("".join),
 )
 
@@ -168,69 +130,72 @@ def test_any_text_can_be_prepared(text, steps):
 @pytest.mark.parametrize("step", STRIPS)
 @settings(deadline=None, max_examples=500)
 @given(text=any_text)
-def test_what_was_stripped_needs_no_stripping(step, text):
+def test_stripping_twice_changes_nothing(step, text):
     once = prepare_text(text, [step])
     assert prepare_text(once, [step]) == once
 
 
 @pytest.mark.parametrize("step", STRIPS)
 @pytest.mark.parametrize("piece", ["@", "#", "a", "#1", "@a", "@a'", "http://", "www", "pic.twitter.com"])
-def test_long_texts_take_no_longer_than_they_must(step, piece):
+def test_long_texts_take_linear_time(step, piece):
     TEXT_STEPS[step](piece * 100_000)  # a pattern that backtracks would take hours
 
 
 # ------------------------------------------------------------------------------------------------- names and packages
 
 
-def test_unknown_steps_are_named():
-    message = "Text step 'shout' is unknown: choose from fix_encoding, strip_links, .*rjieba, or add yours"
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            ["strip_links", "shout"],
+            "Text step 'shout' is unknown: choose from fix_encoding, .*rjieba, or add your own",
+        ),
+        ("strip_links", r"text_steps='strip_links': pass a list of names, as in \[strip_links\]"),
+    ],
+)
+def test_bad_names_of_steps(steps, message):
     for make in (
-        lambda: prepare_text("a", ["strip_links", "shout"]),
-        lambda: build_word_tokenizer([], text_steps=["shout"]),
-        lambda: CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["a"], text_steps=["shout"]),
+        lambda: prepare_text("a", steps),
+        lambda: build_word_tokenizer([], text_steps=steps),
+        lambda: build(["a"], steps),
     ):
         with pytest.raises(ValueError, match=message):
             make()
 
 
-def test_one_name_is_not_a_list():
-    with pytest.raises(ValueError, match=r"text_steps='strip_links': give a list of names, as in \[strip_links\]"):
-        CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["a"], text_steps="strip_links")
-
-
 PACKAGES = {"fix_encoding": "ftfy", "emoji_to_words": "emoji", "jieba": "jieba", "rjieba": "rjieba"}
 
 
-def test_a_missing_package_stops_its_step_alone(monkeypatch):
-    def import_module(name):
-        raise ModuleNotFoundError(f"No module named {name!r}")
-
-    monkeypatch.setattr(importlib, "import_module", import_module)
-    for step in TEXT_STEPS:
-        if step in PACKAGES:
-            with pytest.raises(ImportError, match=f"'{step}' needs the package {PACKAGES[step]}: ") as caught:
-                prepare_text("a", [step])
-            assert 'pip install "mmsent[text]"' in str(caught.value)
-        else:
-            assert prepare_text("a", [step]) == "a"
+@pytest.mark.parametrize("step", TEXT_STEPS)
+def test_only_the_steps_of_a_missing_package_fail(monkeypatch, step):
+    for package in PACKAGES.values():
+        monkeypatch.setitem(sys.modules, package, None)  # importing it now raises ImportError
+    if step in PACKAGES:
+        with pytest.raises(ImportError, match=f"'{step}' needs the package {PACKAGES[step]}: .*mmsent\\[text\\]"):
+            prepare_text("a", [step])
+    else:
+        assert prepare_text("a", [step]) == "a"
 
 
-def test_no_optional_package_is_imported_by_a_statement():
-    """transformers loads remote code only where every package that an import statement names is installed."""
-    tree = ast.parse(Path(text_steps.__file__).read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert imported.isdisjoint(PACKAGES.values())
+def test_transformers_loads_this_file_without_the_optional_packages():
+    """transformers refuses remote code that imports a package which is not installed."""
+    assert set(get_imports(tiny.ROOT / "modeling/common_text.py")).isdisjoint(PACKAGES.values())
 
 
 # --------------------------------------------------------------------------------------------------------- processor
 
 
+def build(texts: list[str], steps: list[str], text: str = "word_vectors", image: str = "small_cnn") -> CoMNProcessor:
+    return CoMNProcessor.from_backbones(text, image, texts, text_steps=steps)
+
+
 def test_a_saved_processor_keeps_its_steps(tmp_path):
     steps = ["fix_encoding", *STRIPS, "emoji_to_words"]
-    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", [TWEET, "It is cafÃ©"], text_steps=steps)
+    processor = build([TWEET, "It is cafÃ©"], steps)
     batch = processor(text=TWEET, aspect="#tag cafÃ©")
-    want = ["rt", ":", "so", "happy", "!", "!", "grinning", "face"]
-    assert processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][0]) == want
+    words = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
+    assert words == ["rt", ":", "so", "happy", "!", "!", "grinning", "face"]
     assert processor.tokenizer.convert_ids_to_tokens(batch["aspect_input_ids"][0]) == ["café"]
     processor.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "processor_config.json").read_text())["text_steps"] == steps
@@ -239,26 +204,25 @@ def test_a_saved_processor_keeps_its_steps(tmp_path):
     assert torch.equal(loaded(text=TWEET)["input_ids"], batch["input_ids"])
 
 
-def test_the_words_are_those_of_the_prepared_texts():
+def test_the_vocabulary_has_the_words_of_prepared_texts():
     vocabulary = build_word_tokenizer([TWEET, None], text_steps=STRIPS).get_vocab()
     assert set(vocabulary) == {"[PAD]", "[UNK]", "rt", ":", "so", "happy", "!", "😀"}
 
 
-def test_a_text_of_which_nothing_is_left_is_no_text():
-    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["good"], text_steps=STRIPS)
-    batch = processor(text=["@user #tag https://t.co/a", "good"])
+def test_a_text_that_is_stripped_completely_is_masked():
+    batch = build(["good"], STRIPS)(text=["@user #tag https://t.co/a", "good"])
     assert batch["attention_mask"].tolist() == [[0], [1]]
 
 
-def test_steps_suit_any_tokenizer(backbones):
-    processor = CoMNProcessor.from_backbones(backbones["bert"], backbones["vit"], text_steps=STRIPS)
+def test_steps_work_with_any_tokenizer(backbones):
+    processor = build([], STRIPS, backbones["bert"], backbones["vit"])
     words = " ".join(tiny.WORDS[:3])
-    with_link, without = processor(text=f"{words} https://t.co/a"), processor(text=words)
-    assert torch.equal(with_link["input_ids"], without["input_ids"])
+    with_link, without_link = processor(text=f"{words} https://t.co/a"), processor(text=words)
+    assert torch.equal(with_link["input_ids"], without_link["input_ids"])
 
 
-def test_a_step_of_ones_own(monkeypatch):
+def test_your_own_step(monkeypatch):
     monkeypatch.setitem(TEXT_STEPS, "mine", lambda text: text.replace("|", " "))
-    processor = CoMNProcessor.from_backbones("word_vectors", "small_cnn", ["a|b"], text_steps=["mine"])
-    assert (processor(text="a|b|a")["input_ids"] > 1).all()
-    assert processor(text="a|b|a")["attention_mask"].sum() == 3
+    batch = build(["a|b"], ["mine"])(text="a|b|a")
+    assert (batch["input_ids"] > 1).all()
+    assert batch["attention_mask"].sum() == 3

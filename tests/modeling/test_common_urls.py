@@ -107,8 +107,8 @@ def test_redirects_are_followed_and_counted(internet):
     [
         ("https://127.0.0.1/secret", "127.0.0.1, which is not public"),
         ("https://inside.example/secret", "10.0.0.7, which is not public"),
-        ("http://pictures.example/secret", "no https URL"),
-        ("file:///etc/passwd", "no https URL"),
+        ("http://pictures.example/secret", "not an https URL"),
+        ("file:///etc/passwd", "not an https URL"),
         ("//127.0.0.1/secret", "not public"),
     ],
 )
@@ -148,7 +148,7 @@ def test_public_addresses(internet):
 
 @pytest.mark.parametrize("url", ["http://pictures.example/a.jpg", "ftp://pictures.example/a", "https:///a", "a.jpg"])
 def test_only_https(internet, url):
-    with pytest.raises(urls.UrlError, match="no https URL"):
+    with pytest.raises(urls.UrlError, match="not an https URL"):
         urls.fetch(url)
     assert internet[1] == []
 
