@@ -1,4 +1,4 @@
-"""Chinese reviews of several aspects, with several pictures, some missing: trained, saved, and used elsewhere."""
+"""Chinese reviews with several aspects and pictures, some of them missing: training, saving and remote prediction."""
 
 import json
 import os
@@ -33,32 +33,28 @@ def test_multi_zol_from_training_to_prediction(architecture, run, tmp_path, stan
     argv = ["--architecture", architecture, "--dataset", "multi_zol", "--data_dir", str(folder)]
     argv += ["--on_bad_image", "missing", "--processor_kwargs", "max_images=3"]
     argv += ["--num_train_epochs", "30", "--per_device_train_batch_size", "8", "--learning_rate", "3e-3"]
-    made = run(
-        tmp_path / "run", *argv, "--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"
-    )
-    assert made["bad_images"]["train"]
-    assert made["bad_images"]["validation"]
-    assert {"aspect = 性价比", "no picture", "several pictures"} <= set(made["scores"]["test"]["subgroups"])
-
+    argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    report = run(tmp_path / "run", *argv)
+    assert report["bad_images"]["train"]
+    assert report["bad_images"]["validation"]
+    assert {"aspect = 性价比", "no picture", "several pictures"} <= set(report["scores"]["test"]["subgroups"])
     aspects = json.loads((tmp_path / "run" / "config.json").read_text())["aspects"]
     assert {"性价比", "屏幕效果"} <= set(aspects)
 
-    pictures = [tmp_path / f"{number}.jpg" for number in range(3)]
-    for number, path in enumerate(pictures):
+    paths = [str(tmp_path / f"{number}.jpg") for number in range(3)]
+    for number, path in enumerate(paths):
         Image.new("RGB", (40, 30), (80 * number, 0, 0)).save(path)
-    names = list(map(str, pictures))
-    text = "这 台 手机 屏幕 很 好 ， 电池 一般"
     posts = {
-        "text": [text, text, text, text],
-        "images": [names, names, names[:1], []],
+        "text": ["这 台 手机 屏幕 很 好 ， 电池 一般"] * 4,
+        "images": [paths, paths, paths[:1], []],
         "aspect": ["屏幕 效果", "电池 续航 时间", "屏幕 效果", None],
     }
     environment = os.environ | {"PYTHONPATH": ""}
     command = [sys.executable, "-c", PREDICT, str(tmp_path / "run"), json.dumps(posts)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-    result = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    result = json.loads(process.stdout.splitlines()[-1])
     assert result["labels"] == ["1", "2", "3", "4", "5", "6", "8", "10"]
-    screen, battery, *_ = result["scores"]
     for scores in result["scores"]:
         assert sum(scores) == pytest.approx(1, abs=1e-4)
+    screen, battery, *_ = result["scores"]
     assert max(abs(a - b) for a, b in zip(screen, battery, strict=True)) > 1e-3

@@ -1,4 +1,4 @@
-"""What only training does to a post."""
+"""Random changes of the training posts."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,6 @@ from mmsent.training.augmentation import AugmentedPosts
 
 class Rows(list):
     column_names = ["id", "text", "images", "text_translation"]
-
-    def __getitem__(self, key):
-        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
 
 
 @pytest.fixture
@@ -27,20 +24,22 @@ def rows():
     )
 
 
-def read(rows, image_augmentation=(), text_augmentation=None, row=0, epochs=40):
-    """A post as each epoch reads it."""
+def read(rows, image_augmentation=(), text_augmentation=None, row=0, epochs=40) -> list[dict]:
+    """Return a post as each epoch reads it."""
     posts = AugmentedPosts(rows, list(image_augmentation), text_augmentation, seed=0)
     assert len(posts) == 2
+    versions = []
     for epoch in range(epochs):
         posts.set_epoch(epoch)
-        yield posts[row]
+        versions.append(posts[row])
+    return versions
 
 
 def test_flip(rows):
-    first = [np.asarray(post["images"][0])[0, 0, 0] for post in read(rows, ["flip"])]
-    assert set(first) == {0, 236}
-    assert 8 < first.count(0) < 32
-    assert np.asarray(rows[0]["images"][0])[0, 0, 0] == 0  # the corpus itself is left alone
+    first_pixels = [np.asarray(post["images"][0])[0, 0, 0] for post in read(rows, ["flip"])]
+    assert set(first_pixels) == {0, 236}
+    assert 8 < first_pixels.count(0) < 32
+    assert np.asarray(rows[0]["images"][0])[0, 0, 0] == 0  # the corpus itself does not change
 
 
 def test_crop_and_erase_keep_the_size(rows):
@@ -54,32 +53,32 @@ def test_crop_and_erase_keep_the_size(rows):
     assert 0 < max(black) < 0.4
 
 
-def test_other_words_stand_in_every_second_time(rows):
+def test_a_paraphrase_replaces_the_text_in_half_of_the_epochs(rows):
     texts = [post["text"] for post in read(rows, (), "text_translation", epochs=60)]
     assert set(texts) == {"good day", "fine day"}
     assert 15 < texts.count("good day") < 45
-    assert {post["text"] for post in read(rows, (), "text_translation", row=1)} == {"bad day"}  # it has none
+    without_paraphrase = read(rows, (), "text_translation", row=1)
+    assert {post["text"] for post in without_paraphrase} == {"bad day"}
     with pytest.raises(ValueError, match="text_augmentation=synonyms: the corpus has no such column, only id, text"):
         AugmentedPosts(rows, [], "synonyms", seed=0)
 
 
-def test_several_pictures_are_changed_each_for_itself(rows):
+def test_the_images_of_a_post_change_independently(rows):
     rows[0]["images"] *= 8
     (post,) = read(rows, ["flip"], epochs=1)
-    images = post["images"]
-    assert {np.asarray(image)[0, 0, 0] for image in images} == {0, 236}
+    assert {np.asarray(image)[0, 0, 0] for image in post["images"]} == {0, 236}
 
 
-def test_a_change_depends_on_seed_epoch_and_post_alone(rows):
-    def pixels(seed, epoch, row=0, before=()):
+def test_a_change_depends_only_on_seed_epoch_and_post(rows):
+    def pixels(seed, epoch, row=0, read_before=()):
         posts = AugmentedPosts(rows, ["crop"], None, seed=seed)
         posts.set_epoch(epoch)
-        for other in before:
+        for other in read_before:
             posts[other]
         return np.asarray(posts[row]["images"][0]).tobytes()
 
     rows[1]["images"] = list(rows[0]["images"])
     state = torch.get_rng_state()
-    assert pixels(1, 2) == pixels(1, 2, before=(1, 0, 1))
+    assert pixels(1, 2) == pixels(1, 2, read_before=(1, 0, 1))
     assert len({pixels(1, 2), pixels(2, 2), pixels(1, 3), pixels(1, 2, row=1)}) == 4
-    assert torch.equal(torch.get_rng_state(), state)  # dropout goes on as if no post had been read
+    assert torch.equal(torch.get_rng_state(), state)  # dropout's random numbers stay the same

@@ -1,8 +1,9 @@
-"""Results over seeds and their table."""
+"""`mmsent benchmark`: scores over seeds, the baseline, and the table of results."""
 
 import json
 
 import pytest
+from tiny import ROOT
 
 from mmsent.training import benchmark
 
@@ -11,41 +12,65 @@ RECIPE = "dataset: sample_posts\narchitecture: gated_fusion\nmodel_kwargs: {text
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
-    recipe = tmp_path / "sample_posts" / "tiny.yaml"
-    recipe.parent.mkdir()
+    """Return a function that runs the command in a new working directory and returns its result."""
+    recipe = tmp_path / "configs" / "sample_posts" / "tiny.yaml"
+    recipe.parent.mkdir(parents=True)
     recipe.write_text(RECIPE)
+    (tmp_path / "train.py").symlink_to(ROOT / "train.py")
+    monkeypatch.chdir(tmp_path)
 
-    def run(*argv: str) -> dict:
-        monkeypatch.setattr("sys.argv", ["benchmark.py", str(recipe), *argv])
+    def results(*argv: str) -> dict:
+        monkeypatch.setattr("sys.argv", ["mmsent benchmark", str(recipe), *argv])
         benchmark.main()
         (path,) = (tmp_path / "results" / "sample_posts").glob("*.json")
         return json.loads(path.read_text())
 
-    return run
+    return results
 
 
-def test_summary():
-    assert benchmark.summary([0.5, 0.7]) == {"mean": 0.6, "std": pytest.approx(0.1414, abs=1e-4), "values": [0.5, 0.7]}
-    assert benchmark.summary([0.5])["std"] is None
+def test_a_summary_has_mean_and_deviation():
+    summary = benchmark.summarize([0.5, 0.7])
+    assert summary == {"mean": 0.6, "std": pytest.approx(0.1414, abs=1e-4), "values": [0.5, 0.7]}
+    assert benchmark.summarize([0.5])["std"] is None
+
+
+def test_a_working_directory_without_train_is_refused(results, tmp_path, capsys):
+    (tmp_path / "train.py").unlink()
+    with pytest.raises(SystemExit):
+        results()
+    assert "there is no train.py" in capsys.readouterr().err
+
+
+def test_a_table_has_one_row_per_system_and_one_for_the_majority_class(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    metrics = {"accuracy": 0.5, "macro_f1": 0.25, "weighted_f1": 0.3}
+    for name, values in (("a", [0.6, 0.8]), ("b", [0.7])):
+        scores = {"test": {metric: benchmark.summarize(values) for metric in metrics}}
+        result = {"seeds": values, "scores": scores, "majority": {"test": metrics}}
+        (tmp_path / "corpus" / f"{name}.json").write_text(json.dumps(result))
+    assert benchmark.table(tmp_path).splitlines()[2:] == [
+        "| corpus | majority class | test | – | 50.0 | 25.0 | 30.0 |",
+        "| corpus | a | test | 2 | 70.0 ± 14.1 | 70.0 ± 14.1 | 70.0 ± 14.1 |",
+        "| corpus | b | test | 1 | 70.0 | 70.0 | 70.0 |",
+    ]
 
 
 @pytest.mark.slow
 def test_seeds(results, capsys):
-    rest = ["--num_train_epochs", "1", "--per_device_train_batch_size", "128", "--modalities", "text"]
-    result = results("--seeds", "3", "4", "--name", "text", "--", *rest, "--disable_tqdm", "true")
-    assert result["command"].startswith("python benchmark.py ")
+    brief = ["--num_train_epochs", "1", "--per_device_train_batch_size", "128", "--modalities", "text"]
+    result = results("--seeds", "3", "4", "--name", "text", "--", *brief, "--disable_tqdm", "true")
+    assert result["command"].startswith("mmsent benchmark ")
     assert result["seeds"] == [3, 4]
     test = result["scores"]["test"]
     assert len(test["accuracy"]["values"]) == 2
     assert len(test["subgroups"]["decided_by = both"]["values"]) == 2
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if "| text | test |" in line]
-    assert row.split("|")[4].strip() == "2"
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "| text | test |" in line]
+    assert line.split("|")[4].strip() == "2"
 
 
 @pytest.mark.slow
 def test_the_baseline(results):
-    """Pooled features of frozen encoders tell most of the posts that the picture decides."""
+    """Pooled features of frozen encoders decide most of the posts whose label depends on the picture."""
     result = results("--baseline", "--", "--model_kwargs", "freeze_text=true")
     assert "seeds" not in result
     assert result["C"] > 0
