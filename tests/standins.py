@@ -1,4 +1,4 @@
-"""Tiny releases in the layouts that the authors of the corpora ship."""
+"""Write tiny releases in the layouts that the authors of the corpora ship."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ SCORES = ["10.0", "8.0", "6.0", "5.0", "4.0", "3.0", "2.0", "1.0"]
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (24, 18)) -> None:
-    """A picture of its own: smooth blobs, so that it is not nearly the same as another."""
+    """Draw smooth blobs that depend on the seed, so that two images are not nearly the same."""
     rng = np.random.default_rng(seed)
     blobs = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,23 +20,23 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (24, 18)) -> None:
 
 
 def write_multi_zol(folder: Path, counts: dict[str, int] | None = None, end: str = "\n") -> Path:
-    """Reviews of three aspects each; review r has r % 3 pictures."""
-    for number, (part, reviews) in enumerate((counts or {"Train": 6, "Dev": 2, "Test": 2}).items()):
+    """Write reviews of three aspects each. Review r has r % 3 images."""
+    for number, (split, reviews) in enumerate((counts or {"Train": 6, "Dev": 2, "Test": 2}).items()):
         lines = []
         for review in range(reviews):
-            names = [f"{part}_{review}_{slot}.jpg" for slot in range(review % 3)]
+            names = [f"{split}_{review}_{slot}.jpg" for slot in range(review % 3)]
             for slot, name in enumerate(names):
                 draw(folder / "img" / name, 1000 * number + 10 * review + slot)
             for sample in range(3):
                 score = SCORES[(review * 3 + sample) % len(SCORES)]
-                text = f"{part} 第 {review} 台 手机 屏幕 很 好 ， 电池 一般"
+                text = f"{split} 第 {review} 台 手机 屏幕 很 好 ， 电池 一般"
                 lines += [text, str(names), ASPECTS[(review + sample) % 6], score]
         (folder / "img").mkdir(parents=True, exist_ok=True)
-        (folder / f"zol_{part}_jieba.txt").write_bytes("".join(line + end for line in lines).encode())
+        (folder / f"zol_{split}_jieba.txt").write_bytes("".join(line + end for line in lines).encode())
     return folder
 
 
-# index, label, picture, tweet, target; as in the releases, test.tsv's header names four of the five
+# index, label, image, tweet, target
 TWEETS = {
     "train": [
         ("1", "2", "1860693.jpg", "RT @ ltsChuckBass : $T$ is everything # MCM", "Chuck Bass"),
@@ -47,7 +47,7 @@ TWEETS = {
     "dev": [("1", "0", "4.jpg", "$T$ at the sea", "Rome")],
     "test": [("1", "2", "5.jpg", "I love $T$", "Oslo"), ("2", "1", "5.jpg", "I love Oslo in $T$", "May")],
 }
-HEADERS = {
+HEADERS = {  # As in the releases, the header of test.tsv names only four of the five columns.
     "train": "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String",
     "dev": "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String",
     "test": "index\t#1 ImageID\t#2 String\t#2 String",
@@ -55,6 +55,7 @@ HEADERS = {
 
 
 def write_twitter(folder: Path, end: str = "\n", bom: bool = False) -> Path:
+    """Write `TWEETS` and their images."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in TWEETS.items():
         text = "".join(line + end for line in [HEADERS[split], *map("\t".join, rows)])
@@ -80,7 +81,7 @@ ANPS = ["beautiful_flower", "beautiful sky", "Drab_City", "plain_wall", "old_boo
 
 
 def flickr_posts(count: int) -> list[dict[str, str]]:
-    """Posts of all ANPs in turn; descriptions of 1 to 20 words."""
+    """Return posts that cycle through all ANPs, with descriptions of 1 to 20 words."""
     return [
         {
             "id": f"p{number}",
@@ -95,6 +96,7 @@ def flickr_posts(count: int) -> list[dict[str, str]]:
 
 
 def write_flickr_table(folder: Path, name: str = "vso", count: int = 70, end: str = "\n") -> Path:
+    """Write an ANP list and posts as a table with a folder of images."""
     folder.mkdir(parents=True, exist_ok=True)
     write_anp_list(folder, name)
     rows = flickr_posts(count)
@@ -108,7 +110,7 @@ def write_flickr_table(folder: Path, name: str = "vso", count: int = 70, end: st
 
 
 def write_flickr_folder(folder: Path, name: str = "vso", count: int = 70) -> Path:
-    """The same posts, each in the folder of its ANP."""
+    """Write the same posts, each in the folder of its ANP."""
     write_anp_list(folder, name)
     for seed, row in enumerate(flickr_posts(count)):
         path = folder / "posts" / row["anp"] / row["id"]
@@ -119,6 +121,7 @@ def write_flickr_folder(folder: Path, name: str = "vso", count: int = 70) -> Pat
 
 
 def write_anp_list(folder: Path, name: str) -> None:
+    """Write the ANP list of VSO or MVSO."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "vso":
         (folder / "3244ANPs.txt").write_text(VSO_LIST)
@@ -127,6 +130,7 @@ def write_anp_list(folder: Path, name: str) -> None:
 
 
 def write_msed(folder: Path, counts: dict[str, int] | None = None, end: str = "\n") -> Path:
+    """Write one table with images per split."""
     header = "Title,Caption,Sentiment,Emotion,Desire,Inference Sequence"
     for number, (split, count) in enumerate((counts or {"train": 5, "dev": 2, "test": 3}).items()):
         rows = [header]

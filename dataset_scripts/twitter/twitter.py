@@ -66,9 +66,7 @@ def read_tweets(path: Path) -> Iterator[dict[str, str]]:
         where = f"{path}, line {number}"
         cells = line.split("\t")
         if len(cells) != len(COLUMNS):
-            raise ValueError(
-                f"{where}: {len(cells)} columns where a row has {len(COLUMNS)}: {line[:80]!r}; correct it"
-            )
+            raise ValueError(f"{where}: {len(cells)} columns instead of {len(COLUMNS)}: {line[:80]!r}; correct it")
         row = {column: cell.strip() for column, cell in zip(COLUMNS, cells, strict=True)}
         if row["label"] not in ("0", "1", "2"):
             raise ValueError(f"{where}: label {row['label']!r} is not 0 (negative), 1 (neutral) or 2 (positive)")

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsent.dataset_scripts.common_corpus import features, read_splits, write_splits
+from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
 from mmsent.dataset_scripts.common_files import decode_text, release_folder
+from mmsent.dataset_scripts.common_schema import features
+from mmsent.dataset_scripts.common_splits import read_splits, write_splits
 from mmsent.dataset_scripts.mvsa.mvsa import SPLITS
 
 
@@ -16,17 +18,17 @@ def test_utf8_comes_first(text):
 
 
 @given(st.binary())
-def test_no_bytes_are_refused(raw):
+def test_all_bytes_can_be_decoded(raw):
     assert isinstance(decode_text(raw), str)
 
 
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        (b"\xc3\xa9", "é"),  # GB18030 and Latin-1 would read it too
-        ("好看的屏幕".encode("gb18030"), "好看的屏幕"),  # not UTF-8; Latin-1 would read it too
-        ("好 ️𠀀".encode("gb18030"), "好 ️𠀀"),  # four bytes a character: more than GBK has
-        (b"at the caf\xe9", "at the café"),  # neither UTF-8 nor GB18030
+        (b"\xc3\xa9", "é"),  # GB18030 and Latin-1 can decode it too.
+        ("好看的屏幕".encode("gb18030"), "好看的屏幕"),  # Latin-1 can decode it too, UTF-8 cannot.
+        ("好 ️𠀀".encode("gb18030"), "好 ️𠀀"),  # Four bytes per character, which GBK does not have.
+        (b"at the caf\xe9", "at the café"),  # Neither UTF-8 nor GB18030 can decode it.
         (b"\xff\x80", "\xff\x80"),
         (b"", ""),
     ],
@@ -65,5 +67,16 @@ def test_columns():
 def test_release_folder(tmp_path):
     (tmp_path / "labels.txt").touch()
     assert release_folder("corpus", str(tmp_path), ["labels.txt"]) == tmp_path
-    with pytest.raises(FileNotFoundError, match=r"has no posts; give .*labels.txt and posts"):
+    with pytest.raises(FileNotFoundError, match=r"has no posts: pass .*labels.txt and posts"):
         release_folder("corpus", str(tmp_path), ["labels.txt", "posts"])
+
+
+def test_rows_hash(load):
+    posts = load("sample_posts", split="test").select(range(4))
+    assert rows_hash(posts) == rows_hash(undecoded(posts)) != rows_hash(posts.select([1, 0, 2, 3]))
+    changed = posts.map(lambda post: {"text": post["text"] + "!"})
+    assert rows_hash(changed) != rows_hash(posts)
+    assert rows_hash(changed, ["id", "label"]) == rows_hash(posts, ["label", "id"])
+    splits = {"train": posts, "test": changed}
+    assert rows_hash(splits) == rows_hash(dict(reversed(splits.items())))
+    assert rows_hash(splits) != rows_hash({"train": changed, "test": posts})

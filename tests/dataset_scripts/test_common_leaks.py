@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from standins import draw, write_twitter
 
-from mmsent.dataset_scripts import common_leaks as leaks
 from mmsent.dataset_scripts.common_corpus import corpus_notes
-from mmsent.dataset_scripts.common_leaks import KINDS, Traces, find_leaks, leaking_rows, normalise
+from mmsent.dataset_scripts.common_leaks import (
+    KINDS,
+    MAX_REPEATS,
+    NEAR_TEXT,
+    SHINGLE,
+    Traces,
+    find_leaks,
+    leaking_rows,
+    normalise,
+)
 
 LONG = "The quick brown fox jumps over the lazy dog while the farmer sleeps in the yard behind the house"
 
@@ -18,7 +26,8 @@ def post(number, text="", images=(), group=None, aspect=None):
     return {"id": str(number), "text": text, "images": [str(i) for i in images], "group": group, "aspect": aspect}
 
 
-def found(one: list[dict], other: list[dict]) -> dict[str, list]:
+def leaks_of(one: list[dict], other: list[dict]) -> dict[str, list]:
+    """Return the kinds of leaks between two splits, and their pairs of rows."""
     leaks = find_leaks(Traces.of(one, len(one), "one"), Traces.of(other, len(other), "other"))
     assert list(leaks) == list(KINDS)
     return {kind: pairs for kind, pairs in leaks.items() if pairs}
@@ -41,16 +50,16 @@ def found(one: list[dict], other: list[dict]) -> dict[str, list]:
     ],
 )
 def test_texts(one, other, kind):
-    assert found([post(0, one)], [post(0, other)]) == ({kind: [(0, 0)]} if kind else {})
+    assert leaks_of([post(0, one)], [post(0, other)]) == ({kind: [(0, 0)]} if kind else {})
 
 
 def test_tweets_of_other_targets_are_not_the_same():
-    assert found([post(0, "I like $T$", aspect="tea")], [post(0, "I like $T$", aspect="rain")]) == {}
-    assert found([post(0, "I like $T$", aspect="tea")], [post(0, "I like tea")]) == {"exact_text": [(0, 0)]}
+    assert leaks_of([post(0, "I like $T$", aspect="tea")], [post(0, "I like $T$", aspect="rain")]) == {}
+    assert leaks_of([post(0, "I like $T$", aspect="tea")], [post(0, "I like tea")]) == {"exact_text": [(0, 0)]}
 
 
 def test_groups():
-    assert found([post(0, group="a"), post(1, group="b"), post(2)], [post(0, group="b"), post(1)]) == {
+    assert leaks_of([post(0, group="a"), post(1, group="b"), post(2)], [post(0, group="b"), post(1)]) == {
         "group": [(1, 0)]
     }
 
@@ -61,25 +70,25 @@ def test_near_texts_are_those_of_the_definition(one, other):
     one, other = ([normalise(text) for text in texts] for texts in (one, other))
 
     def jaccard(a, b):
-        a, b = ({text[i : i + leaks.SHINGLE] for i in range(max(1, len(text) - leaks.SHINGLE + 1))} for text in (a, b))
+        a, b = ({text[i : i + SHINGLE] for i in range(max(1, len(text) - SHINGLE + 1))} for text in (a, b))
         return len(a & b) / len(a | b)
 
     pairs = itertools.product(enumerate(one), enumerate(other))
-    assert leaks._near_texts(one, other) == {
-        (i, j) for (i, a), (j, b) in pairs if a and b and jaccard(a, b) >= leaks.NEAR_TEXT
-    }
+    expected = {(i, j) for (i, a), (j, b) in pairs if a and b and jaccard(a, b) >= NEAR_TEXT}
+    leaks = leaks_of([post(0, text) for text in one], [post(0, text) for text in other])
+    assert {pair for kind_pairs in leaks.values() for pair in kind_pairs} == expected
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image_file(tmp_path) -> Path:
     draw(tmp_path / "original.png", 7, (320, 240))
     return tmp_path / "original.png"
 
 
-def changed(picture: Path, name: str, change) -> Path:
-    with Image.open(picture) as image:
-        change(image.convert("RGB")).save(picture.with_name(name))
-    return picture.with_name(name)
+def write_changed(image_file: Path, name: str, change) -> Path:
+    with Image.open(image_file) as image:
+        change(image.convert("RGB")).save(image_file.with_name(name))
+    return image_file.with_name(name)
 
 
 def with_caption(image):
@@ -90,7 +99,7 @@ def with_caption(image):
 @pytest.mark.parametrize(
     ("name", "change", "kind"),
     [
-        ("copy.bmp", lambda image: image, "near_image"),  # the same pixels in another file
+        ("copy.bmp", lambda image: image, "near_image"),  # The pixels are the same.
         ("jpeg.jpg", lambda image: image, "near_image"),
         ("small.jpg", lambda image: image.resize((100, 75)), "near_image"),
         ("captioned.jpg", with_caption, "near_image"),
@@ -99,38 +108,38 @@ def with_caption(image):
         ("other_colours.png", lambda image: Image.merge("RGB", image.split()[::-1]), None),
     ],
 )
-def test_pictures(picture, name, change, kind):
-    other = changed(picture, name, change)
-    assert found([post(0, images=[picture])], [post(0, images=[other])]) == ({kind: [(0, 0)]} if kind else {})
+def test_images(image_file, name, change, kind):
+    other = write_changed(image_file, name, change)
+    assert leaks_of([post(0, images=[image_file])], [post(0, images=[other])]) == ({kind: [(0, 0)]} if kind else {})
 
 
-def test_identical_pictures_and_those_of_one_colour(picture, tmp_path):
+def test_identical_images_and_images_of_one_colour(image_file, tmp_path):
     copy = tmp_path / "renamed.png"
-    copy.write_bytes(picture.read_bytes())
-    assert found([post(0, images=[picture])], [post(0), post(1, images=[copy])]) == {"identical_image": [(0, 1)]}
+    copy.write_bytes(image_file.read_bytes())
+    assert leaks_of([post(0, images=[image_file])], [post(0), post(1, images=[copy])]) == {"identical_image": [(0, 1)]}
     for name, colour in {"red": "#c00", "blue": "#00c"}.items():
         Image.new("RGB", (50, 50), colour).save(tmp_path / f"{name}.png")
-    assert found([post(0, images=[tmp_path / "red.png"])], [post(0, images=[tmp_path / "blue.png"])]) == {}
+    assert leaks_of([post(0, images=[tmp_path / "red.png"])], [post(0, images=[tmp_path / "blue.png"])]) == {}
 
 
-def test_any_of_several_pictures_counts(picture, tmp_path):
+def test_each_of_several_images_counts(image_file, tmp_path):
     draw(tmp_path / "second.png", 8, (320, 240))
-    one = [post(0, images=[tmp_path / "second.png", picture])]
-    assert found(one, [post(0, images=[picture])]) == {"identical_image": [(0, 0)]}
+    one = [post(0, images=[tmp_path / "second.png", image_file])]
+    assert leaks_of(one, [post(0, images=[image_file])]) == {"identical_image": [(0, 0)]}
 
 
-def test_a_stand_in_for_pictures_is_no_leak(picture):
-    """Such as the "image not found" that copies of the Twitter corpora have in hundreds of posts."""
-    one = [post(number, images=[picture]) for number in range(leaks.STAND_IN - 1)]
-    assert len(found(one, [post(0, images=[picture])])["identical_image"]) == leaks.STAND_IN - 1
-    assert found([*one, post(99, images=[picture])], [post(0, images=[picture])]) == {}
+def test_a_placeholder_image_is_not_a_leak(image_file):
+    """Copies of the Twitter corpora have an image "not found" in hundreds of posts."""
+    one = [post(number, images=[image_file]) for number in range(MAX_REPEATS - 1)]
+    assert len(leaks_of(one, [post(0, images=[image_file])])["identical_image"]) == MAX_REPEATS - 1
+    assert leaks_of([*one, post(99, images=[image_file])], [post(0, images=[image_file])]) == {}
 
 
-def test_absent_and_broken_pictures(picture, tmp_path):
-    (tmp_path / "broken.jpg").write_bytes(picture.read_bytes()[:80])
+def test_absent_and_broken_images(image_file, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(image_file.read_bytes()[:80])
     images = [tmp_path / "absent.jpg", tmp_path / "broken.jpg"]
     traces = Traces.of([post(0, images=images)], 1, "one")
-    absent, broken = traces.pictures[0]
+    absent, broken = traces.images[0]
     assert absent is None
     assert "broken.jpg" in broken.error
     assert find_leaks(traces, traces)["identical_image"] == [(0, 0)]
@@ -148,13 +157,13 @@ def test_leaking_rows():
 
 
 def test_clean_variant(release, posts, write_release, load, tmp_path):
-    """Of five train posts one has the text of a test post, one the picture of a validation post."""
+    """One of five train posts has the text of a test post, another one has the image of a validation post."""
     ids = list(posts)
     for number, post_id in enumerate(ids):
         draw(release / "data" / f"{post_id}.jpg", number, (64, 48))
     (release / "data" / f"{ids[0]}.txt").write_text("RT @me: " + (release / "data" / f"{ids[7]}.txt").read_text())
     (release / "data" / f"{ids[2]}.jpg").write_bytes((release / "data" / f"{ids[5]}.jpg").read_bytes())
-    for post_id in ids:  # texts that are not nearly the same
+    for post_id in ids:  # The other texts are not nearly the same.
         if post_id not in (ids[0], ids[7]):
             (release / "data" / f"{post_id}.txt").write_text(f"{post_id} " + chr(97 + int(post_id) % 26) * 9)
     plain = load("mvsa_single", data_dir=str(release))

@@ -1,15 +1,15 @@
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import Dataset, DatasetDict
 from PIL import Image
 
-from mmsent.dataset_scripts.common_corpus import LABELS, features
+from mmsent.dataset_scripts.common_schema import LABELS, features
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.modeling.common_images import BadImageError
 
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Three posts: a good picture; a good and a truncated one; none. And one post whose only picture is text."""
+    """A train split with a valid image, a valid and a truncated image, and no image; and an image that is a text."""
     good, truncated, text = (tmp_path / name for name in ("good.png", "truncated.jpg", "text.jpg"))
     Image.new("RGB", (30, 20)).save(good)
     Image.effect_noise((64, 64), 90).save(truncated)
@@ -17,7 +17,6 @@ def corpus(tmp_path):
     text.write_text("not found")
     images = {"train": [[good], [good, truncated], []], "validation": [[text]]}
     columns = features()
-    assert isinstance(columns["label"], ClassLabel)
     return DatasetDict(
         {
             split: Dataset.from_list(
@@ -47,21 +46,21 @@ def test_error_names_every_file(corpus):
     assert "on_bad_image='skip'" in message
 
 
-def test_skip_leaves_out_the_post(corpus):
+def test_skip_drops_the_post(corpus):
     screened, report = screen_images(corpus, "skip")
     assert names(screened["train"]) == [["good.png"], []]
     assert len(screened["validation"]) == 0
     assert {split: len(lines) for split, lines in report.items()} == {"train": 1, "validation": 1}
 
 
-def test_missing_keeps_the_post_and_its_other_pictures(corpus):
+def test_missing_keeps_the_post_and_its_other_images(corpus):
     screened, report = screen_images(corpus, "missing")
     assert names(screened["train"]) == [["good.png"], ["good.png"], []]
     assert names(screened["validation"]) == [[]]
     assert "truncated.jpg" in report["train"][0]
 
 
-def test_a_mended_file_is_noticed(corpus, tmp_path):
+def test_a_repaired_file_is_noticed(corpus, tmp_path):
     screen_images(corpus, "missing")
     for name in ("truncated.jpg", "text.jpg"):
         Image.new("RGB", (30, 20)).save(tmp_path / name)

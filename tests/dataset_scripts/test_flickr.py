@@ -13,7 +13,8 @@ from standins import (
 )
 
 from mmsent.dataset_scripts.common_anp import AnpConfig, read_mvso, read_vso
-from mmsent.dataset_scripts.common_corpus import corpus_notes, hash_split
+from mmsent.dataset_scripts.common_corpus import corpus_notes
+from mmsent.dataset_scripts.common_splits import hash_split
 
 WRITERS = {"table": write_flickr_table, "folder": write_flickr_folder}
 
@@ -45,7 +46,7 @@ def test_vso(write, load, how):
     assert len(rows) > 15
     for photo, (post, anp) in expected.items():
         row = rows[photo]
-        assert row["text"] == post["description"]  # quotes, comma and all
+        assert row["text"] == post["description"]  # with quotes and comma
         assert (row["anp"], row["tags"]) == (anp, "sky blue")
         assert row["anp_score"] == pytest.approx(scores[anp])
         assert row["label"] == (scores[anp] > 0)
@@ -60,7 +61,7 @@ def test_vso(write, load, how):
 @pytest.mark.parametrize(
     ("config", "labels"),
     [
-        # deep_fusion: > 0.16, < -0.1; the thresholds themselves are outside
+        # Scores > 0.16 and < -0.1; the thresholds themselves are excluded.
         ("deep_fusion", {"beautiful_flower": "positive", "drab_city": "negative"}),
         (
             "study",
@@ -94,7 +95,7 @@ def test_mvso(write, load, config, labels):
     texts = [text for posts in loaded.values() for text in posts["text"]]
     if config == "deep_fusion":
         assert not any(text.startswith("Photo") for text in texts)
-    else:  # title. description; title and tags count among the ten words: 2 + 2 + n + 3 words
+    else:  # The text is "title. description". The ten words include title and tags: 2 + 2 + n + 3 words.
         assert all(text.startswith("Photo ") and ". " in text for text in texts)
         assert min(len(text.split()) for text in texts) == 2 + 6
 
@@ -140,7 +141,7 @@ def test_a_photo_of_two_anps_is_in_one_split(tmp_path, load):
     assert not set(loaded["train"]["group"]) & set(loaded["test"]["group"])
 
 
-def test_posts_without_picture_or_text(tmp_path, load):
+def test_posts_without_image_or_text(tmp_path, load):
     folder = write_flickr_folder(tmp_path / "vso")
     (folder / "posts" / "beautiful_flower" / "p7.jpg").unlink()
     (folder / "posts" / "beautiful_flower" / "p14.json").unlink()
@@ -149,8 +150,8 @@ def test_posts_without_picture_or_text(tmp_path, load):
         {"": loaded["train"].remove_columns("images"), "b": loaded["test"].remove_columns("images")}
     )
     notes = corpus_notes(loaded)
-    assert "1 posts were left out, they have a picture and no .json beside it" in notes
-    assert "1 posts have no picture beside their .json" in notes
+    assert "1 posts were left out, they have an image without a .json file" in notes
+    assert "1 posts have a .json file without an image" in notes
 
 
 def test_new_posts_of_a_known_anp_are_seen(tmp_path, load):
@@ -189,16 +190,16 @@ HEADER = "id,title,description,tags,anp,image\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (HEADER + "a,t,d,x,drab_city,1.jpg\na,t,d,x,drab_city,1.jpg\n", "id a is there twice"),
+        (HEADER + "a,t,d,x,drab_city,1.jpg\na,t,d,x,drab_city,1.jpg\n", "id a occurs twice"),
         (HEADER + "a,t,d,x,drab_city\n", "posts.csv, line 2: 5 columns where the header names 6"),
         (HEADER + "a,t,d,x,drab_city,1.jpg,x\n", "posts.csv, line 2: 7 columns where"),
         (HEADER + 'a,t,"never closed,x,drab_city,1.jpg\n', "posts.csv, line 2: unexpected end of data"),
         (
             HEADER + "a,t,d,x,drab_city,../../etc/passwd\n",
-            "posts.csv, line 2: '../../etc/passwd' is no bare file name",
+            "posts.csv, line 2: '../../etc/passwd' is not a bare file name",
         ),
-        (HEADER + "a,t,d,x,drab_city,/etc/passwd\n", "is no bare file name"),
-        (HEADER + ",t,d,x,drab_city,1.jpg\n", "posts.csv, line 2: no id"),
+        (HEADER + "a,t,d,x,drab_city,/etc/passwd\n", "is not a bare file name"),
+        (HEADER + ",t,d,x,drab_city,1.jpg\n", "posts.csv, line 2: the id is empty"),
         (
             "id,title,text\na,b,c\n",
             "posts.csv, line 1: no column description, tags, anp, image; it has id, title, text",
@@ -215,7 +216,7 @@ def test_bad_table(tmp_path, load, content, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "p7.json: no JSON"), ("[]", "p7.json: a post is a JSON object")]
+    ("content", "message"), [("{", "p7.json: this is not JSON"), ("[]", "p7.json: a post is a JSON object")]
 )
 def test_bad_json(tmp_path, load, content, message):
     folder = write_flickr_folder(tmp_path / "vso")
@@ -235,15 +236,15 @@ def test_two_images_of_one_name(tmp_path, load):
 def test_release_is_incomplete(tmp_path, load):
     folder = write_flickr_table(tmp_path / "vso")
     (folder / "3244ANPs.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="has no 3244ANPs.txt; give"):
+    with pytest.raises(FileNotFoundError, match="has no 3244ANPs.txt: pass"):
         load("vso", data_dir=str(folder))
     folder = write_flickr_table(tmp_path / "mvso", "mvso")
     with pytest.raises(FileNotFoundError, match="has no german.csv"):
         load("mvso", language="german", data_dir=str(folder))
-    with pytest.raises(ValueError, match="language='klingon' is none of arabic, chinese"):
+    with pytest.raises(ValueError, match="language='klingon' is not one of arabic, chinese"):
         load("mvso", language="klingon", data_dir=str(folder))
     (folder / "posts.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="has no posts.csv; give .*posts.csv or posts"):
+    with pytest.raises(FileNotFoundError, match="has no posts.csv: pass .*posts.csv or posts"):
         load("mvso", data_dir=str(folder))
 
 
@@ -255,7 +256,7 @@ def test_other_language(tmp_path, load):
     assert {row["label"] for posts in loaded.values() for row in posts} == {0}
 
 
-# The lists
+# The ANP lists
 
 
 def test_vso_list(tmp_path):
@@ -269,11 +270,11 @@ def test_vso_list(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("[sentiment: 2.00]", "[sentiment: 2,00]"), "line 5: the score '2,00' is no number"),
-        (("[sentiment: 2.00]", "[sentiment: nan]"), "line 5: the score 'nan' is no number"),
-        (("beautiful_sky [sentiment", "beautiful_sky sentiment"), "line 5: .* has not the form"),
-        (("beautiful_sky", "beautiful_flower"), "line 5: beautiful_flower has a score already"),
-        (("2. drab [sentiment: -1.00]", "2. drab [sentiment: x]"), "line 6: the score 'x' is no number"),
+        (("[sentiment: 2.00]", "[sentiment: 2,00]"), "line 5: the score '2,00' is not a number"),
+        (("[sentiment: 2.00]", "[sentiment: nan]"), "line 5: the score 'nan' is not a number"),
+        (("beautiful_sky [sentiment", "beautiful_sky sentiment"), "line 5: .* does not have the form"),
+        (("beautiful_sky", "beautiful_flower"), "line 5: an earlier line has a score of beautiful_flower too"),
+        (("2. drab [sentiment: -1.00]", "2. drab [sentiment: x]"), "line 6: the score 'x' is not a number"),
     ],
 )
 def test_broken_vso_list(tmp_path, change, message):
@@ -287,12 +288,12 @@ def test_broken_vso_list(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("new_anp,", "line 7: the score '' is no number"),
-        ("new_anp,1.2.3", "line 7: the score '1.2.3' is no number"),
-        ("new_anp,inf", "line 7: the score 'inf' is no number"),
-        ("new_anp", "line 7: a line is 'adjective_noun,score', found 'new_anp'"),
+        ("new_anp,", "line 7: the score '' is not a number"),
+        ("new_anp,1.2.3", "line 7: the score '1.2.3' is not a number"),
+        ("new_anp,inf", "line 7: the score 'inf' is not a number"),
+        ("new_anp", "line 7: a line is 'adjective_noun,score', not 'new_anp'"),
         (",0.5", "line 7: a line is"),
-        ("Drab City,0.5", "line 7: drab_city has a score already"),
+        ("Drab City,0.5", "line 7: an earlier line has a score of drab_city too"),
     ],
 )
 def test_broken_mvso_list(tmp_path, line, message):

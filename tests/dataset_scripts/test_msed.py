@@ -1,8 +1,7 @@
 import pytest
-from datasets import Image, List
 from standins import write_msed
 
-from mmsent.dataset_scripts.common_corpus import corpus_notes
+from mmsent.dataset_scripts.common_corpus import corpus_notes, undecoded
 
 
 @pytest.fixture
@@ -17,7 +16,7 @@ def test_rows(tmp_path, load, end, how):
     (folder / "test" / "test.csv").write_bytes(b"\xef\xbb\xbf" + (folder / "test" / "test.csv").read_bytes())
     loaded = load("msed", data_dir=str(folder), **how)
     for split, (name, count) in {"train": ("train", 5), "validation": ("dev", 2), "test": ("test", 3)}.items():
-        rows = list(loaded[split].cast_column("images", List(Image(decode=False))))
+        rows = list(undecoded(loaded[split]))
         assert len(rows) == count
         for number, row in enumerate(rows, start=1):
             assert row["id"] == f"{split}-{number}"
@@ -35,7 +34,7 @@ def test_published_counts_are_not_noted(tmp_path, load):
     loaded = load("msed", data_dir=str(folder))
     assert loaded["validation"].num_rows == 1021
     assert not any("the release" in note for note in corpus_notes(loaded))
-    assert any("1020 of 1021 pictures are not in" in note for note in corpus_notes(loaded))
+    assert any("1020 of 1021 images are not in" in note for note in corpus_notes(loaded))
 
 
 @pytest.mark.parametrize("name", ["valid", "validation", "val"])
@@ -55,7 +54,7 @@ def test_a_split_is_absent(release, load):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("t,c,happy,e,d,i", "test.csv, line 8: sentiment 'happy' is none of negative, neutral, positive"),
+        ("t,c,happy,e,d,i", "test.csv, line 8: sentiment 'happy' is not one of negative, neutral, positive"),
         ("t,c,positive", "test.csv, line 8: 3 columns where the header names 6"),
         ("a, b,c,positive,e,d,i", "test.csv, line 8: 7 columns where the header names 6; put"),
     ],

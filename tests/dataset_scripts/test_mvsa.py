@@ -1,27 +1,18 @@
 import itertools
 import json
 import logging
-import os
-from collections import Counter
-from pathlib import Path
 
 import pytest
-from datasets import Image, List, Value, load_dataset_builder
+from datasets import Value
 from torch.utils.data import DataLoader
 
-from mmsent.dataset_scripts import common_corpus as corpus
-from mmsent.dataset_scripts import common_files as files
-from mmsent.dataset_scripts.common_corpus import features, missing_report, read_splits
+from mmsent.dataset_scripts import common_corpus
+from mmsent.dataset_scripts.common_corpus import missing_report, undecoded
+from mmsent.dataset_scripts.common_schema import LABELS, features
+from mmsent.dataset_scripts.common_splits import read_splits
 from mmsent.dataset_scripts.mvsa import mvsa
 from mmsent.dataset_scripts.mvsa.make_random_split import random_split
 from mmsent.dataset_scripts.mvsa.mvsa import SPLITS, joint_label
-
-NAMES = ["negative", "neutral", "positive"]
-
-
-def rows_of(split):
-    """Rows with their images as paths."""
-    return list(split.cast_column("images", List(Image(decode=False))))
 
 
 def test_label_rule():
@@ -33,7 +24,7 @@ def test_label_rule():
         frozenset(["negative", "neutral"]): "negative",
         frozenset(["positive", "negative"]): None,
     }
-    for text, image in itertools.product(NAMES, NAMES):
+    for text, image in itertools.product(LABELS, LABELS):
         assert joint_label(text, image) == expected[frozenset([text, image])]
 
 
@@ -43,14 +34,14 @@ def test_rows(release, posts, load, clmlf):
     assert loaded["train"].features == features(text_encoding=Value("string"))
     for split, rows in loaded.items():
         assert rows["id"] == clmlf[split][: len(rows)]
-        for row in rows_of(rows):
+        for row in undecoded(rows):
             _, text_label, image_label = posts[row["id"]]
             assert row["text"] == f"text of {row['id']}"
             assert row["images"] == [{"bytes": None, "path": str(release / "data" / f"{row['id']}.jpg")}]
             assert row["aspect"] is None
-            assert NAMES[row["text_label"]] == text_label
-            assert NAMES[row["image_label"]] == image_label
-            assert NAMES[row["label"]] == joint_label(text_label, image_label)
+            assert LABELS[row["text_label"]] == text_label
+            assert LABELS[row["image_label"]] == image_label
+            assert LABELS[row["label"]] == joint_label(text_label, image_label)
     assert loaded["train"][0]["images"][0].size == (8, 6)
 
 
@@ -76,12 +67,12 @@ def test_label_file_of_any_editor(write_release, posts, load, bom, end):
     assert load("mvsa_single", data_dir=str(folder), split="train")["id"] == list(posts)[:5]
 
 
-# What is missing
+# Missing posts
 
 
 @pytest.fixture
 def incomplete(release, posts):
-    """Train lacks a text, a picture, a label row, and validation all its posts. -> folder, ids of train."""
+    """Return a folder and the ids of train: a text, an image and a label are missing, and all posts of validation."""
     ids = list(posts)
     (release / "data" / f"{ids[0]}.txt").unlink()
     (release / "data" / f"{ids[1]}.jpg").unlink()
@@ -105,10 +96,9 @@ def test_missing_posts_are_left_out_and_reported(incomplete, load, caplog, clmlf
 
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 3
-    assert warnings[0].startswith("mvsa_single")
-    assert "train: 3609 of 3611 posts" in warnings[0]
+    assert warnings[0].startswith("mvsa_single, clmlf: 3609 of 3611 posts of train")
     assert warnings[0].endswith(": " + ", ".join(report["train"][:10]) + ", ...")
-    assert "validation: 450 of 450 posts" in warnings[1]
+    assert "450 of 450 posts of validation" in warnings[1]
 
 
 def test_report_survives_the_cache(incomplete, load, caplog):
@@ -116,9 +106,8 @@ def test_report_survives_the_cache(incomplete, load, caplog):
     first = missing_report(load("mvsa_single", data_dir=str(folder)))
     caplog.clear()
     again = load("mvsa_single", data_dir=str(folder))
-    assert not caplog.records  # nothing was built
+    assert not caplog.records  # The corpus was not built again.
     assert missing_report(again) == first
-    assert "Left out of train: 3609 of 3611" in again["train"].info.description
     assert missing_report(again.filter(lambda row: row["label"] == 1)) == first
     rebuilt = load("mvsa_single", data_dir=str(folder), download_mode="force_redownload")
     assert missing_report(rebuilt) == first
@@ -139,7 +128,7 @@ def test_nothing_missing(write_release, load, clmlf, monkeypatch, caplog):
     assert {split: rows["id"][:] for split, rows in loaded.items()} == few
 
 
-def test_ten_ids_and_no_more_are_not_cut_short(write_release, load, clmlf, caplog):
+def test_ten_ids_are_all_named(write_release, load, clmlf, caplog):
     folder = write_release(dict.fromkeys(clmlf["validation"][10:], (b"", "neutral", "neutral")))
     load("mvsa_single", data_dir=str(folder))
     warning = next(record.getMessage() for record in caplog.records if "validation" in record.getMessage())
@@ -155,12 +144,12 @@ def test_posts_outside_of_the_split_are_ignored(write_release, posts, load, clml
     assert all(outside not in ids for ids in missing_report(loaded).values())
 
 
-# Ways of loading
+# Streaming and processes
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(corpus, "CHUNK", 2)
+    monkeypatch.setattr(common_corpus, "CHUNK_SIZE", 2)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -170,7 +159,7 @@ def test_streaming(release, load):
     assert set(streamed) == set(built)
     assert streamed["train"].num_shards == 3
     for split in built:
-        assert rows_of(streamed[split]) == rows_of(built[split])
+        assert list(undecoded(streamed[split])) == list(undecoded(built[split]))
     assert next(iter(streamed["train"]))["images"][0].size == (8, 6)
 
 
@@ -178,10 +167,10 @@ def test_streaming(release, load):
 def test_num_proc(release, load, tmp_path):
     one = load("mvsa_single", data_dir=str(release))
     two = load("mvsa_single", data_dir=str(release), num_proc=2, download_mode="force_redownload")
-    assert len(two["train"].cache_files) == 2  # it was built by two processes
+    assert len(two["train"].cache_files) == 2  # Two processes built it.
     assert missing_report(two) == missing_report(one)
     for split in one:
-        assert rows_of(two[split]) == rows_of(one[split])
+        assert list(undecoded(two[split])) == list(undecoded(one[split]))
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -189,29 +178,6 @@ def test_dataloader_workers(release, load, posts):
     streamed = load("mvsa_single", data_dir=str(release), streaming=True, split="train")
     loader = DataLoader(streamed.select_columns(["id", "text"]), num_workers=2, batch_size=None)
     assert sorted(row["id"] for row in loader) == sorted(list(posts)[:5])
-
-
-def test_files_are_listed_once_and_texts_read_once(release, monkeypatch, tmp_path):
-    builder = load_dataset_builder("mvsa_single", data_dir=str(release), cache_dir=str(tmp_path / "cache"))
-    seen = Counter()
-
-    def count(owner, name):
-        real = getattr(owner, name)
-
-        def counting(path, *args, **kwargs):
-            if Path(path).is_relative_to(release / "data"):
-                seen[name] += 1
-            return real(path, *args, **kwargs)
-
-        monkeypatch.setattr(owner, name, counting)
-
-    count(os, "stat")
-    count(files.os, "scandir")  # for streaming, datasets gives the module an `os` of its own
-    count(mvsa.Path, "read_bytes")
-    splits = builder._split_generators(None)
-    assert seen == {"scandir": 1, "stat": 2}  # the folder itself
-    assert len(list(builder._generate_examples(**splits[0].gen_kwargs))) == 5
-    assert seen["read_bytes"] == 5
 
 
 # Split files
@@ -239,7 +205,7 @@ def test_random_config(release, load, posts):
     assert sum(loaded.num_rows.values()) == 9
 
 
-# Back-translated texts
+# Texts that were translated and back
 
 
 def test_translations_are_a_column(release, posts, load, tmp_path):
@@ -248,14 +214,14 @@ def test_translations_are_a_column(release, posts, load, tmp_path):
     path.write_text(json.dumps([{"id": first, "text_translation": "other words"}]))
     rows = load("mvsa_single", data_dir=str(release), translations=[str(path)])["train"]
     assert rows["text_translation"][:2] == ["other words", None]
-    path.write_text(json.dumps([{"id": int(second), "text_translation": "changed"}]))  # never from a stale cache
+    path.write_text(json.dumps([{"id": int(second), "text_translation": "changed"}]))  # The cache is not used.
     rows = load("mvsa_single", data_dir=str(release), translations=[str(path)])["train"]
     assert rows["text_translation"][:2] == [None, "changed"]
     assert "text_translation" not in load("mvsa_single", data_dir=str(release))["train"].features
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{}", "are a JSON list"), ("[", "no JSON"), ('[{"id": 1}]', "are a")]
+    ("content", "message"), [("{}", "are a JSON list"), ("[", "this is not JSON"), ('[{"id": 1}]', "are a")]
 )
 def test_bad_translations(release, load, tmp_path, content, message):
     (tmp_path / "t.json").write_text(content)

@@ -1,34 +1,34 @@
-"""Releases that cannot be right: each is a clear error that names the file and says what to do."""
+"""Invalid releases: each gives an error that names the file and says what to do."""
 
 import pytest
 
 
 def test_no_data_dir(load):
-    with pytest.raises(ValueError, match=r'load_dataset\("mvsa_single", data_dir=...\).*labelResultAll.txt'):
+    with pytest.raises(ValueError, match="mvsa_single cannot be downloaded: pass data_dir.*labelResultAll.txt"):
         load("mvsa_single")
 
 
 def test_no_such_folder(load, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist; give the folder of the unpacked"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: pass the folder of the unpacked"):
         load("mvsa_single", data_dir=str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("name", ["MVSA.zip", "MVSA-Single.rar", "mvsa.tar.gz"])
 def test_archive(load, tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(NotADirectoryError, match=f"{name} is a file; unpack"):
+    with pytest.raises(NotADirectoryError, match=f"{name} is a file: unpack"):
         load("mvsa_single", data_dir=str(tmp_path / name))
 
 
 def test_folder_without_label_file(load, release):
-    with pytest.raises(FileNotFoundError, match=r"has no labelResultAll.txt; give the folder") as error:
+    with pytest.raises(FileNotFoundError, match=r"has no labelResultAll.txt: pass the folder") as error:
         load("mvsa_single", data_dir=str(release.parent))
     assert str(release.parent) in str(error.value)
 
 
 def test_folder_without_posts(load, release):
     (release / "data").rename(release / "posts")
-    with pytest.raises(FileNotFoundError, match="has no data; give the folder"):
+    with pytest.raises(FileNotFoundError, match="has no data: pass the folder"):
         load("mvsa_single", data_dir=str(release))
 
 
@@ -45,11 +45,11 @@ def test_folder_with_none_of_the_posts(load, release):
     [
         ("777\tpositive,happy", "unknown label 'happy'; allowed are negative, neutral, positive"),
         ("777\tPositive,neutral", "unknown label 'Positive'"),
-        ("777\tpositive", "a row is 'ID<tab>text label,image label', found '777\\tpositive'"),
+        ("777\tpositive", "a row is 'ID<tab>text label,image label', not '777\\tpositive'"),
         ("777\tpositive,neutral,negative", "a row is"),
         ("777\tpositive,neutral\tpositive,neutral", "a row is"),
         ("777 positive,neutral", "a row is"),
-        ("{first}\tpositive,positive", "id {first} has a row already"),
+        ("{first}\tpositive,positive", "an earlier row has the id {first} too"),
     ],
 )
 def test_bad_row(load, release, posts, row, message, streaming):

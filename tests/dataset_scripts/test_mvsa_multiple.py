@@ -1,9 +1,10 @@
-"""What MVSA-Multiple has beyond MVSA-Single: three annotators."""
+"""MVSA-Multiple, which has three annotators."""
 
 import pytest
 from standins import draw
 
-from mmsent.dataset_scripts.common_corpus import missing_report, read_splits
+from mmsent.dataset_scripts.common_corpus import missing_report
+from mmsent.dataset_scripts.common_splits import read_splits
 from mmsent.dataset_scripts.mvsa.make_random_split import random_split
 from mmsent.dataset_scripts.mvsa.mvsa import SPLITS, majority, read_labels
 
@@ -18,7 +19,7 @@ def splits():
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes {id: the three annotators' (text label, image label)}."""
+    """Write a release from {id: (text label, image label) of each of the three annotators}."""
 
     def write(annotations: dict, header: str = HEADER, posts: bool = True):
         folder = tmp_path / "MVSA"
@@ -68,7 +69,7 @@ def test_label_file_of_the_other_release(write, splits, load):
     annotations = {splits["train"][0]: [(P, P), (P, P), (P, P)]}
     with pytest.raises(ValueError, match="line 1: the header must be 'ID.ttext,image.ttext,image.ttext,image'"):
         load("mvsa_multiple", data_dir=str(write(annotations, header="ID\ttext,image")))
-    with pytest.raises(ValueError, match="line 1: the header must be 'ID.ttext,image', .*wrong release"):
+    with pytest.raises(ValueError, match="line 1: the header must be 'ID.ttext,image', .*check the release"):
         load("mvsa_single", data_dir=str(write(annotations)))
 
 
@@ -97,8 +98,8 @@ def test_published_counts(write, splits, load, wrong):
         }  # fmt: skip
 
 
-def test_the_three_broken_pictures_are_in_no_split(write, splits, load):
-    """3151, 3910 and 5995: their posts cannot be used, and do not get in the way."""
+def test_the_three_broken_images_are_in_no_split(write, splits, load):
+    """The images 3151, 3910 and 5995 are broken. Their posts do not stop the other posts."""
     broken = ["3151", "3910", "5995"]
     agreed = [(P, P)] * 3
     folder = write({splits["test"][0]: agreed} | dict.fromkeys(broken, agreed))
@@ -114,17 +115,17 @@ def test_the_three_broken_pictures_are_in_no_split(write, splits, load):
 @pytest.mark.parametrize(("scheme", "sizes"), [("clmlf", [13_624, 1_700, 1_700]), ("random", [13_620, 1_702, 1_702])])
 def test_split_files(scheme, sizes, splits):
     ids = read_splits(SPLITS / "mvsa_multiple" / scheme)
-    assert [len(part) for part in ids.values()] == sizes
-    listed = [post_id for part in ids.values() for post_id in part]
+    assert [len(split_ids) for split_ids in ids.values()] == sizes
+    listed = [post_id for split_ids in ids.values() for post_id in split_ids]
     assert len(set(listed)) == 17_024
-    assert set(listed) == {post_id for part in splits.values() for post_id in part}
+    assert set(listed) == {post_id for split_ids in splits.values() for post_id in split_ids}
 
 
 def test_random_split_is_the_committed_one(splits):
     assert random_split(i for ids in splits.values() for i in ids) == read_splits(SPLITS / "mvsa_multiple" / "random")
 
 
-def test_clmlf_split_is_the_one_at_hand(shared_data, splits):
+def test_clmlf_split_is_that_of_the_real_copy(shared_data, splits):
     folder = shared_data("mvsa_multiple") / "splits" / "clmlf"
     for split, name in {"train": "train", "validation": "dev", "test": "test"}.items():
         assert (folder / f"{name}.txt").read_text().split() == splits[split]

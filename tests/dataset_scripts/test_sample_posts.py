@@ -1,3 +1,5 @@
+"""The generated corpus."""
+
 import hashlib
 import io
 import itertools
@@ -13,24 +15,20 @@ import datasets
 import numpy as np
 import PIL.Image
 import pytest
-from datasets import Image, List, load_dataset
+from datasets import load_dataset
 
-from mmsent import dataset_scripts
-from mmsent.dataset_scripts import common_corpus as corpus
-from mmsent.dataset_scripts.common_corpus import features, missing_report, read_splits
+from mmsent.dataset_scripts import common_corpus
+from mmsent.dataset_scripts.common_corpus import missing_report, undecoded
+from mmsent.dataset_scripts.common_schema import LABELS, features
+from mmsent.dataset_scripts.common_splits import read_splits
 from mmsent.dataset_scripts.sample_posts import sample_posts
 from mmsent.dataset_scripts.sample_posts.drawing import COLUMNS, FACES, SHIRTS
 from mmsent.dataset_scripts.sample_posts.posts import split_ids
 
-SPLITS = Path(sample_posts.__file__).parent / "splits"
-NAMES = ["negative", "neutral", "positive"]
+SPLITS = sample_posts.SPLITS
 KINDS = ["text", "image", "both"]
-# Of the texts and pixels of the validation split: changes only when the corpus is changed on purpose.
+# A hash of the texts and pixels of the validation split. It changes only when the corpus is changed on purpose.
 FINGERPRINT = "6a9a8097163a731a40f8e5738429b37bf62e33605b3727b3019c879054e6c94b"
-
-
-def undecoded(dataset):
-    return list(dataset.cast_column("images", List(Image(decode=False))))
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +38,8 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rows(built):
-    """{split: rows}, with their one image as PNG bytes under "png"."""
-    rows = {split: undecoded(part) for split, part in built.items()}
+    """Return {split: rows}; each row has its image as PNG bytes under "png"."""
+    rows = {split: list(posts) for split, posts in undecoded(built).items()}
     for row in itertools.chain(*rows.values()):
         row["png"] = row["images"][0]["bytes"]
     return rows
@@ -49,18 +47,18 @@ def rows(built):
 
 @pytest.fixture(scope="session")
 def cells(rows):
-    """{cell: [(split, row)]}"""
+    """Return {cell: [(split, row)]}."""
     cells = defaultdict(list)
-    for split, part in rows.items():
-        for row in part:
+    for split, posts in rows.items():
+        for row in posts:
             cells[row["id"].rpartition("-")[0]].append((split, row))
     return cells
 
 
 def pixels(png):
-    picture = PIL.Image.open(io.BytesIO(png))
-    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (128, 128))
-    return np.asarray(picture)
+    image = PIL.Image.open(io.BytesIO(png))
+    assert (image.format, image.mode, image.size) == ("PNG", "RGB", (128, 128))
+    return np.asarray(image)
 
 
 def fingerprint(rows):
@@ -86,35 +84,35 @@ def test_as_many_posts_of_each_kind_and_label(rows):
 
 def test_split_files_are_the_generated_ones(rows):
     assert read_splits(SPLITS) == split_ids()
-    assert {split: [row["id"] for row in part] for split, part in rows.items()} == split_ids()
+    assert {split: [row["id"] for row in posts] for split, posts in rows.items()} == split_ids()
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-@pytest.mark.parametrize("part", ["text", "png"])
-def test_one_part_tells_five_ninths_at_most(rows, split, part):
+@pytest.mark.parametrize("modality", ["text", "png"])
+def test_one_modality_gives_at_most_five_ninths(rows, split, modality):
     labels = defaultdict(Counter)
     for row in rows[split]:
-        labels[row[part]][row["label"]] += 1
-    best = sum(max(counts.values()) for counts in labels.values())  # the best lookup table there can be
+        labels[row[modality]][row["label"]] += 1
+    best = sum(max(counts.values()) for counts in labels.values())  # the best lookup table
     assert Fraction(best, len(rows[split])) == Fraction(5, 9)
 
 
 def test_cells_share_nothing(cells):
-    for part in ("text", "png"):
+    for modality in ("text", "png"):
         owner = {}
         for cell, posts in cells.items():
             for _, row in posts:
-                assert owner.setdefault(row[part], cell) == cell
+                assert owner.setdefault(row[modality], cell) == cell
     for posts in cells.values():
         assert len({split for split, _ in posts}) == 1
-        assert len({row["aspect"] for _, row in posts}) == 1  # hence never decisive
+        assert len({row["aspect"] for _, row in posts}) == 1  # The aspect is therefore never decisive.
 
 
 def test_cells_of_text_and_image(cells):
     for kind, constant, varied in (("text", "png", "text"), ("image", "text", "png")):
-        some = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith(kind)]
-        assert len(some) == 180
-        for posts in some:
+        cells_of_kind = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith(kind)]
+        assert len(cells_of_kind) == 180
+        for posts in cells_of_kind:
             assert sorted(row["label"] for row in posts) == [0, 1, 2]
             assert len({row[constant] for row in posts}) == 1
             assert len({row[varied] for row in posts}) == 3
@@ -127,19 +125,19 @@ def shirt_in(text):
 
 def test_cells_of_both_are_latin_squares(cells):
     squares = set()
-    some = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith("both")]
-    assert len(some) == 60
-    for posts in some:
+    cells_of_both = [[row for _, row in posts] for cell, posts in cells.items() if cell.startswith("both")]
+    assert len(cells_of_both) == 60
+    for posts in cells_of_both:
         moods = {(shirt_in(row["text"]), row["png"]): row["label"] for row in posts}
-        pictures = list(dict.fromkeys(row["png"] for row in posts))
+        images = list(dict.fromkeys(row["png"] for row in posts))
         assert len(moods) == 9
-        square = [[moods[shirt, picture] for shirt in SHIRTS] for picture in pictures]
+        square = [[moods[shirt, image] for shirt in SHIRTS] for image in images]
         assert all(sorted(line) == [0, 1, 2] for line in [*square, *zip(*square, strict=True)])
         squares.add(str(square))
-    assert len(squares) == 12  # all that there are
+    assert len(squares) == 12  # There are no others.
 
 
-def test_labels_of_the_parts(rows):
+def test_labels_of_text_and_image(rows):
     for row in itertools.chain(*rows.values()):
         kind = KINDS[row["decided_by"]]
         assert row["id"].startswith(kind)
@@ -157,10 +155,10 @@ def test_words(rows):
 
 
 def people_in(png):
-    """{shirt: mood} as the picture shows it, by the colours that prevail in two parts of each column."""
+    """Return {shirt: mood} as the image shows it, from the prevailing colours of two regions of each column."""
     shown = {}
     for column in COLUMNS:
-        part = pixels(png)[:, column].astype(float)
+        region_of_person = pixels(png)[:, column].astype(float)
 
         def nearest(region, colours):
             palette = np.array(list(colours.values()), dtype=float)
@@ -168,45 +166,41 @@ def people_in(png):
             hues = region.reshape(-1, 3) / np.linalg.norm(region.reshape(-1, 3), axis=1, keepdims=True)
             return list(colours)[np.bincount((hues @ palette.T).argmax(1), minlength=3).argmax()]
 
-        shown[nearest(part[110:, 14:28], SHIRTS)] = nearest(part[46:58, 14:28], FACES)
+        shirt = nearest(region_of_person[110:, 14:28], SHIRTS)
+        shown[shirt] = nearest(region_of_person[46:58, 14:28], FACES)
     return shown
 
 
-def test_pictures_show_what_the_labels_say(rows):
+def test_images_agree_with_the_labels(rows):
     sides = Counter()
     for row in rows["validation"]:
-        kind, label = KINDS[row["decided_by"]], NAMES[row["label"]]
+        kind, label = KINDS[row["decided_by"]], LABELS[row["label"]]
         if kind == "image":
             assert people_in(row["png"]) == dict.fromkeys(SHIRTS, label)
         elif kind == "both":
             shown = people_in(row["png"])
-            assert sorted(shown.values()) == NAMES
+            assert sorted(shown.values()) == LABELS
             assert shown[shirt_in(row["text"])] == label
             sides["".join(shown)] += 1
-    assert len(sides) == 6  # the shirts stand in every order
+    assert len(sides) == 6  # The shirts occur in every order.
 
 
-def test_generated_alike_everywhere(rows):
+def test_the_corpus_is_the_same_everywhere(rows):
     assert fingerprint(rows["validation"]) == FINGERPRINT
 
 
-def test_generated_alike_in_another_process(rows):
+def test_the_corpus_is_the_same_in_another_process(rows):
     command = """
 from mmsent.dataset_scripts.sample_posts.posts import make_post, split_ids
 import hashlib
 rows = [make_post(post_id) for post_id in split_ids()["test"]]
 print(hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdigest())
 """
-    root = str(Path(dataset_scripts.__file__).parents[1])
-    output = subprocess.run(
-        [sys.executable, "-c", command],
-        env=os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": root},
-        capture_output=True,
-        check=True,
-    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    output = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, check=True)
     here = [
         [row["id"], row["text"], [row["png"]], row["aspect"]]
-        + [NAMES[row[name]] for name in ("label", "text_label", "image_label")]
+        + [LABELS[row[name]] for name in ("label", "text_label", "image_label")]
         + [KINDS[row["decided_by"]]]
         for row in rows["test"]
     ]
@@ -216,28 +210,23 @@ print(hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdig
 def test_streaming(built, rows):
     streamed = load_dataset("sample_posts", split="validation", streaming=True)
     assert streamed.num_shards == 2
-    assert undecoded(streamed) == undecoded(built["validation"])
+    assert list(undecoded(streamed)) == list(undecoded(built["validation"]))
 
 
 def test_num_proc(tmp_path, built, monkeypatch):
     few = {split: ids[:27] for split, ids in split_ids().items()}
     monkeypatch.setattr(sample_posts, "read_splits", lambda folder: few)
-    monkeypatch.setattr(corpus, "CHUNK", 10)
+    monkeypatch.setattr(common_corpus, "CHUNK_SIZE", 10)
     loaded = load_dataset("sample_posts", cache_dir=str(tmp_path / "cache"), num_proc=2)
-    for split, part in loaded.items():
-        assert len(part.cache_files) == 2  # built by two processes
-        assert undecoded(part) == undecoded(built[split].select(range(27)))
+    for split, posts in loaded.items():
+        assert len(posts.cache_files) == 2  # Two processes built it.
+        assert list(undecoded(posts)) == list(undecoded(built[split].select(range(27))))
 
 
 def test_working_directory_does_not_matter(built, tmp_path, monkeypatch):
     (tmp_path / "sample_posts").mkdir()
     (tmp_path / "sample_posts" / "train.csv").write_text("a,b\n1,2\n")
-    for row in built["test"].select(range(3)):
-        row["images"][0].save(tmp_path / f"{row['id']}.png")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets.load, "get_data_patterns", None)  # would list the working directory
-    first = next(iter(load_dataset("sample_posts", split="test", streaming=True)))
-    assert first == built["test"][0]
-    cache = Path(built["test"].cache_files[0]["filename"]).parent
-    builder = datasets.load_dataset_builder("sample_posts", cache_dir=str(cache.parents[3]))
-    assert Path(builder.cache_dir) == cache
+    cache_dir = str(Path(built["test"].cache_files[0]["filename"]).parents[4])
+    again = load_dataset("sample_posts", split="test", cache_dir=cache_dir)
+    assert again.cache_files == built["test"].cache_files

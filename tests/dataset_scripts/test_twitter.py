@@ -1,10 +1,9 @@
 import json
 
 import pytest
-from datasets import Image, List
 from standins import TWEETS, draw, write_twitter
 
-from mmsent.dataset_scripts.common_corpus import corpus_notes
+from mmsent.dataset_scripts.common_corpus import corpus_notes, undecoded
 
 
 @pytest.fixture
@@ -19,12 +18,12 @@ def test_rows(tmp_path, load, name, end, bom, how):
     folder = write_twitter(tmp_path / name, end, bom)
     loaded = load(name, data_dir=str(folder), **how)
     for split, file in {"train": "train", "validation": "dev", "test": "test"}.items():
-        rows = list(loaded[split].cast_column("images", List(Image(decode=False))))
+        rows = list(undecoded(loaded[split]))
         assert len(rows) == len(TWEETS[file])
-        for row, (index, label, picture, tweet, target) in zip(rows, TWEETS[file], strict=True):
+        for row, (index, label, image, tweet, target) in zip(rows, TWEETS[file], strict=True):
             assert (row["id"], row["text"], row["aspect"]) == (f"{split}-{index}", tweet, target)
             assert row["label"] == int(label)
-            assert [image["path"] for image in row["images"]] == [f"{folder}/images/{picture}"]
+            assert [entry["path"] for entry in row["images"]] == [f"{folder}/images/{image}"]
             assert (row["text_label"], row["image_label"]) == (None, None)
             assert "caption" not in row
     assert loaded["train"].features["label"].names == ["negative", "neutral", "positive"]
@@ -48,15 +47,15 @@ def test_captions(release, load, tmp_path):
     loaded = load("twitter2015", data_dir=str(release), captions=str(captions))
     assert loaded["train"]["caption"][:] == ["a man in a suit", "a man in a suit", None, None]
     assert loaded["validation"]["caption"][:] == ["a beach"]
-    assert corpus_notes(loaded) == ["3 pictures have no caption"]
-    captions.write_text(json.dumps({"1860693.jpg": "another one"}))  # no stale captions from the cache
+    assert corpus_notes(loaded) == ["3 images have no caption"]
+    captions.write_text(json.dumps({"1860693.jpg": "another one"}))  # The cache is not used.
     assert load("twitter2015", data_dir=str(release), captions=str(captions))["train"]["caption"][0] == "another one"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "captions.json: no JSON"),
+        ("{", "captions.json: this is not JSON"),
         ("[1]", "captions are a JSON object"),
         ('{"a.jpg": 1}', "captions are a JSON object"),
         ('{"a.jpg": "x", "b.jpg": "y", "a.jpg": "z"}', "two entries for a.jpg; remove one"),
@@ -75,7 +74,7 @@ def test_absent_option(release, load, tmp_path, option):
 
 
 @pytest.mark.parametrize("place", ["images", "twitter2015_images", "../twitter2015_images", "../anywhere"])
-def test_places_of_the_pictures(release, load, place):
+def test_places_of_the_images(release, load, place):
     folder = release / place
     (release / "images").rename(folder)
     options = {"image_dir": str(folder)} if place == "../anywhere" else {}
@@ -83,16 +82,16 @@ def test_places_of_the_pictures(release, load, place):
     assert posts[0]["images"][0].size == (24, 18)
 
 
-def test_pictures_that_come_later(release, load):
-    """Texts alone; then with one picture missing; then all: never from a stale cache."""
+def test_images_that_are_added_later(release, load):
+    """The corpus is built again when the folder of images appears, and when an image is added."""
     away = (release / "images").rename(release / "elsewhere")
     loaded = load("twitter2015", data_dir=str(release))
     assert loaded["train"][0]["images"] == []
-    assert "all posts are without their pictures, 5 in number" in corpus_notes(loaded)[0]
+    assert "all posts are without their images, 5 in number" in corpus_notes(loaded)[0]
     away.rename(release / "images")
     (release / "images" / "3.jpg").unlink()
     loaded = load("twitter2015", data_dir=str(release))
-    assert corpus_notes(loaded) == [f"1 of 5 pictures are not in {release}/images: 3.jpg"]
+    assert corpus_notes(loaded) == [f"1 of 5 images are not in {release}/images: 3.jpg"]
     assert loaded["train"][0]["images"][0].size == (24, 18)
     with pytest.raises(FileNotFoundError, match=r"3\.jpg"):
         loaded["train"][3]
@@ -112,14 +111,14 @@ def test_clean_drops_train_rows_of_tweets_in_test(release, load):
     ("row", "message"),
     [
         ("9\t1\t3.jpg\tno target here\tOslo", r"the tweet has no \$T\$"),
-        ("9\t1\t3.jpg\t$T$ is nice", "4 columns where a row has 5"),
-        ("9\t1\t3.jpg\t$T$\tis\tnice", "6 columns where a row has 5"),
-        ("9\t-1\t3.jpg\t$T$\tOslo", "label '-1' is none of 0 .negative., 1 .neutral., 2 .positive."),
-        ("9\tpositive\t3.jpg\t$T$\tOslo", "label 'positive' is none of"),
-        ("1\t1\t3.jpg\t$T$\tOslo", "index 1 has a row already"),
-        ("9\t1\t../../etc/passwd\t$T$\tOslo", "'../../etc/passwd' is no bare file name"),
-        ("9\t1\t/etc/passwd\t$T$\tOslo", "is no bare file name"),
-        ("9\t1\t\t$T$\tOslo", "'' is no bare file name"),
+        ("9\t1\t3.jpg\t$T$ is nice", "4 columns instead of 5"),
+        ("9\t1\t3.jpg\t$T$\tis\tnice", "6 columns instead of 5"),
+        ("9\t-1\t3.jpg\t$T$\tOslo", "label '-1' is not 0 .negative., 1 .neutral. or 2 .positive."),
+        ("9\tpositive\t3.jpg\t$T$\tOslo", "label 'positive' is not 0"),
+        ("1\t1\t3.jpg\t$T$\tOslo", "an earlier row has the index 1 too"),
+        ("9\t1\t../../etc/passwd\t$T$\tOslo", "'../../etc/passwd' is not a bare file name"),
+        ("9\t1\t/etc/passwd\t$T$\tOslo", "is not a bare file name"),
+        ("9\t1\t\t$T$\tOslo", "'' is not a bare file name"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
@@ -139,7 +138,7 @@ def test_a_file_is_absent(release, load):
 
 
 def test_no_release(tmp_path, load):
-    with pytest.raises(FileNotFoundError, match=r"has no train.tsv; give .*train.tsv or dev.tsv or test.tsv"):
+    with pytest.raises(FileNotFoundError, match=r"has no train.tsv: pass .*train.tsv or dev.tsv or test.tsv"):
         load("twitter2015", data_dir=str(tmp_path))
     (tmp_path / "twitter.tar.gz").touch()
     with pytest.raises(NotADirectoryError, match="unpack the archive"):
@@ -152,9 +151,9 @@ def test_link_out_of_the_folder(release, load, tmp_path):
         load("twitter2015", data_dir=str(release))
 
 
-# On real copies, where there are any: train and dev, without pictures.
+# Real copies have train and dev, without images.
 
-REAL = {  # negative, neutral, positive (papers of TomBERT and later)
+REAL = {  # negative, neutral, positive, as published in the papers
     ("twitter2015", "train"): [368, 1883, 928],
     ("twitter2015", "validation"): [149, 670, 303],
     ("twitter2017", "train"): [416, 1638, 1508],

@@ -1,51 +1,60 @@
-"""What one must know of a corpus before one trusts a score on it: `python -m dataset_scripts audit NAME`."""
+"""Report what to know about a corpus before trusting a score on it: `mmsent audit NAME --data_dir DIR`."""
 
+import argparse
 import itertools
-import math
+import json
+import sys
+import textwrap
 from collections import Counter
+from pathlib import Path
 
-from datasets import DatasetDict, Image, List
+from datasets import Dataset, DatasetDict
 
-from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
+from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, load_named_corpus
+from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report, undecoded
 from mmsent.dataset_scripts.common_leaks import KINDS, Traces, find_leaks, leaking_rows
 
-from .sentiment.sentiment import Sentiment
+from .scores import majority_score
 
-Z_95 = 1.959964  # of the normal distribution
-EXAMPLES = 10  # of each kind that a report names
+EXAMPLES = 10  # Number of examples of each kind in a report.
 
 
 def audit(corpus: DatasetDict) -> dict:
-    """Read every text and picture of a corpus once and report on it; `render` makes a page of the result.
+    """Read every text and image of a corpus once, and return a report. `render` formats it as a page.
 
     Returns:
-        label_order; posts (split -> label -> count); missing (split -> count of ids that data_dir lacks); notes;
-        text_encodings; pictures (split -> count, posts without, absent, undecodable, examples of the two);
-        leaks ("train -> test" -> kind -> posts of each side, examples); leaking (posts of train in any leak);
-        majority (split -> scores of always naming train's most frequent label, in per cent, and half_width, half of
-        the 95 % interval of that accuracy, in points);
-        agreement (of text and joint, image and joint, text and image labels, in per cent).
+        A dictionary with:
+
+        - label_order: number -> label.
+        - posts: split -> label -> count.
+        - missing: split -> number of ids that are missing from `data_dir`.
+        - notes: notes of the corpus.
+        - text_encodings: encoding -> number of texts.
+        - images: split -> counts of images, of posts without an image, of absent and of undecodable images, examples.
+        - leaks: "train -> test" -> kind -> number of posts in each of the two splits, examples.
+        - leaking: number of train posts that leak into another split.
+        - majority: split -> label, accuracy with its 95 % interval, macro-F1 and weighted-F1, in per cent, of always
+          predicting the most frequent label of train.
+        - agreement: in per cent, of text and joint labels, image and joint labels, text and image labels.
     """
-    label_names = corpus["train" if "train" in corpus else next(iter(corpus))].features["label"].names
-    raw = {split: posts.cast_column("images", List(Image(decode=False))) for split, posts in corpus.items()}
+    raw = undecoded(corpus)
+    label_names = next(iter(raw.values())).features["label"].names
     traces = {split: Traces.of(posts, len(posts), split) for split, posts in raw.items()}
-    encodings = Counter(
-        encoding
-        for posts in corpus.values()
-        if "text_encoding" in posts.features
-        for encoding in posts["text_encoding"]
-    )
+    encodings = Counter()
+    for posts in raw.values():
+        encodings.update(posts["text_encoding"] if "text_encoding" in posts.features else ())
+    train, others = traces.get("train", Traces()), [traces[split] for split in traces if split != "train"]
     return {
         "label_order": dict(enumerate(label_names)),
-        "posts": {split: _count_labels(posts["label"], label_names) for split, posts in corpus.items()},
+        "posts": {split: _count_labels(posts["label"], label_names) for split, posts in raw.items()},
         "missing": {split: len(ids) for split, ids in missing_report(corpus).items()},
         "notes": corpus_notes(corpus),
         "text_encodings": dict(encodings),
-        "pictures": {split: _pictures(raw[split], traces[split]) for split in corpus},
-        "leaks": {f"{a} -> {b}": _leaks(traces[a], traces[b]) for a, b in itertools.combinations(corpus, 2)},
-        "leaking": _leaking(traces),
-        "majority": _majority(corpus, label_names),
-        "agreement": _agreement(corpus),
+        "images": {split: _images(posts, traces[split]) for split, posts in raw.items()},
+        "leaks": {f"{a} -> {b}": _leaks(traces[a], traces[b]) for a, b in itertools.combinations(raw, 2)},
+        "leaking": len(leaking_rows(train, others)),
+        "majority": _majority(raw, label_names),
+        "agreement": _agreement(raw),
     }
 
 
@@ -54,17 +63,17 @@ def _count_labels(labels: list[int], label_names: list[str]) -> dict[str, int]:
     return {name: count[index] for index, name in enumerate(label_names)}
 
 
-def _pictures(posts, traces: Traces) -> dict:
+def _images(posts: Dataset, traces: Traces) -> dict:
     absent, undecodable = [], []
-    for post_id, images, pictures in zip(traces.ids, posts["images"], traces.pictures, strict=True):
-        for image, picture in zip(images, pictures, strict=True):
-            if picture is None:
+    for post_id, images, hashes in zip(traces.ids, posts["images"], traces.images, strict=True):
+        for image, image_hashes in zip(images, hashes, strict=True):
+            if image_hashes is None:
                 absent.append(f"{post_id}: {image['path']}")
-            elif picture.error:
-                undecodable.append(f"{post_id}: {picture.error}")
+            elif image_hashes.error:
+                undecodable.append(f"{post_id}: {image_hashes.error}")
     return {
-        "pictures": sum(len(pictures) for pictures in traces.pictures),
-        "posts_without": sum(not pictures for pictures in traces.pictures),
+        "images": sum(map(len, traces.images)),
+        "posts_without": sum(not images for images in traces.images),
         "absent": len(absent),
         "undecodable": len(undecodable),
         "examples": (absent[:EXAMPLES] + undecodable)[: 2 * EXAMPLES],
@@ -81,29 +90,15 @@ def _leaks(one: Traces, other: Traces) -> dict[str, dict]:
     return leaks
 
 
-def _leaking(traces: dict[str, Traces]) -> int:
-    """How many posts a clean variant drops from train."""
-    others = [split_traces for split, split_traces in traces.items() if split != "train"]
-    return len(leaking_rows(traces["train"], others)) if "train" in traces else 0
-
-
 def _majority(corpus: DatasetDict, label_names: list[str]) -> dict[str, dict]:
-    """Always naming the most frequent label of train: what any score has to be held against."""
-    if "train" not in corpus:
-        return {}
-    most_frequent = Counter(corpus["train"]["label"]).most_common(1)[0][0]
     majority = {}
-    for split, posts in corpus.items():
+    for split, posts in corpus.items() if "train" in corpus else ():
         if split != "train":
-            references = list(posts["label"])
-            scores = Sentiment(keep_in_memory=True).compute(
-                predictions=[most_frequent] * len(references), references=references, label_names=label_names
-            )
-            share = scores["accuracy"]
+            scores = majority_score(list(corpus["train"]["label"]), list(posts["label"]), label_names)
             majority[split] = {
-                "label": label_names[most_frequent],
+                "label": scores["label"],
                 **{name: round(100 * scores[name], 2) for name in ("accuracy", "macro_f1", "weighted_f1")},
-                "half_width": round(100 * Z_95 * math.sqrt(share * (1 - share) / len(references)), 1),
+                "accuracy_interval": [round(100 * bound, 2) for bound in scores["accuracy_interval"]],
             }
     return majority
 
@@ -122,51 +117,72 @@ def _agreement(corpus: DatasetDict) -> dict[str, float]:
 
 
 def render(title: str, report: dict) -> str:
-    """A report as one page of plain text."""
-    lines = [title, "=" * len(title), ""]
-    label_names = list(report["label_order"].values())
-    lines.append(
-        "Labels, in the order of their numbers: " + ", ".join(f"{i} {n}" for i, n in report["label_order"].items())
-    )
-    width = max(map(len, label_names)) + 2
-    lines += [
-        "",
-        f"{'posts':12}{'all':>8}" + "".join(f"{name:>{max(width, 7)}}" for name in label_names) + "   not in data_dir",
-    ]
-    for split in dict.fromkeys([*report["posts"], *report["missing"]]):
-        counts = report["posts"].get(split, dict.fromkeys(label_names, 0))
-        cells = "".join(f"{count:>{max(width, 7)}}" for count in counts.values())
-        lines.append(f"{split:12}{sum(counts.values()):>8}{cells}   {report['missing'].get(split, 0):>15}")
-    if report["notes"]:
-        lines += ["", *(f"Note: {note if len(note) < 300 else note[:300] + ' ...'}" for note in report["notes"])]
-    lines += ["", "Splits share"]
-    for pair, kinds in report["leaks"].items():
-        one, other = pair.split(" -> ")
-        lines.append(f"  {one} and {other}" + ("" if kinds else ": nothing"))
-        for kind, found in kinds.items():
-            some = ", ".join("=".join(ids) for ids in found["examples"][:3])
-            counts = f"{found['posts_of_second']:>6} posts of {other}, {found['posts_of_first']:>5} of {one}"
-            lines.append(f"  {counts}: {KINDS[kind]} ({some}{', ...' if found['posts_of_second'] > 3 else ''})")
-    if report["leaking"]:
-        lines.append(f"  In all {report['leaking']} posts of train leak: the ..._clean config is without them")
-    lines += ["", "Pictures"]
-    for split, pictures in report["pictures"].items():
+    """Return a report as one page of plain text."""
+    lines = [title, "=" * len(title), "", *_render_posts(report), "", "Splits share", *_render_leaks(report)]
+    lines += ["", "Images"]
+    for split, images in report["images"].items():
         lines.append(
-            f"  {split:12}{pictures['pictures']:>8}, {pictures['posts_without']} posts without, "
-            f"{pictures['absent']} not in the folder, {pictures['undecodable']} that cannot be decoded"
+            f"  {split:12}{images['images']:>8}, {images['posts_without']} posts without, "
+            f"{images['absent']} not in the folder, {images['undecodable']} that cannot be decoded"
         )
-        lines += [f"    {example}" for example in pictures["examples"]]
+        lines += [f"    {example}" for example in images["examples"]]
     if report["text_encodings"]:
         encodings = ", ".join(f"{count} {name}" for name, count in report["text_encodings"].items())
         lines += ["", f"Texts were read as: {encodings}"]
-    lines += ["", "Always naming train's most frequent label gives"]
+    lines += ["", "Always predicting the most frequent label of train gives (with the 95 % interval of the accuracy)"]
     for split, scores in report["majority"].items():
-        accuracy = f"accuracy {scores['accuracy']:.2f} ± {scores['half_width']:.1f}"
+        low, high = scores["accuracy_interval"]
+        accuracy = f"accuracy {scores['accuracy']:.2f} ({low:.2f} to {high:.2f})"
         f1 = f"macro-F1 {scores['macro_f1']:.2f}, weighted-F1 {scores['weighted_f1']:.2f}"
-        lines.append(f"  {split:12}{accuracy}, {f1} ({scores['label']}; ± is half of the 95 % interval)")
+        lines.append(f"  {split:12}{accuracy}, {f1} ({scores['label']})")
     if report["agreement"]:
-        lines += [
-            "",
-            "Labels agree: " + ", ".join(f"{pair} {share:.1f} %" for pair, share in report["agreement"].items()),
-        ]
+        shares = ", ".join(f"{pair} {share:.1f} %" for pair, share in report["agreement"].items())
+        lines += ["", f"Labels agree: {shares}"]
     return "\n".join(lines) + "\n"
+
+
+def _render_posts(report: dict) -> list[str]:
+    label_names = list(report["label_order"].values())
+    width = max(7, *(len(name) + 2 for name in label_names))
+    header = "".join(f"{name:>{width}}" for name in label_names)
+    order = ", ".join(f"{number} {name}" for number, name in report["label_order"].items())
+    lines = [f"Labels, in the order of their numbers: {order}", ""]
+    lines.append(f"{'posts':12}{'all':>8}{header}   not in data_dir")
+    for split in dict.fromkeys([*report["posts"], *report["missing"]]):
+        counts = report["posts"].get(split, dict.fromkeys(label_names, 0)).values()
+        cells = "".join(f"{count:>{width}}" for count in counts)
+        lines.append(f"{split:12}{sum(counts):>8}{cells}   {report['missing'].get(split, 0):>15}")
+    if report["notes"]:
+        lines += ["", *(f"Note: {textwrap.shorten(note, 300, placeholder=' ...')}" for note in report["notes"])]
+    return lines
+
+
+def _render_leaks(report: dict) -> list[str]:
+    lines = []
+    for pair, kinds in report["leaks"].items():
+        one, other = pair.split(" -> ")
+        lines.append(f"  {one} and {other}" + ("" if kinds else ": nothing"))
+        for kind, leak in kinds.items():
+            examples = ", ".join("=".join(ids) for ids in leak["examples"][:3])
+            counts = f"{leak['posts_of_second']:>6} posts of {other}, {leak['posts_of_first']:>5} of {one}"
+            lines.append(f"  {counts}: {KINDS[kind]} ({examples}{', ...' if leak['posts_of_second'] > 3 else ''})")
+    if report["leaking"]:
+        lines.append(f"  In total {report['leaking']} posts of train leak; the config ..._clean does not have them")
+    return lines
+
+
+def main() -> None:
+    """Run the command `mmsent audit`."""
+    parser = argparse.ArgumentParser(description="Report what to know about a corpus before trusting a score on it.")
+    add_corpus_arguments(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file")
+    args = parser.parse_args()
+    try:
+        corpus = load_named_corpus(args)
+        report = audit(corpus)
+        config = next(iter(corpus.values())).info.config_name
+        print(render(f"{args.name}, config {config}", report), end="")
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except (ValueError, OSError) as error:  # The user can correct these; other errors are defects.
+        sys.exit(f"error: {error}")

@@ -1,156 +1,145 @@
-"""A corpus as Parquet with its pictures inside and a card: `python -m dataset_scripts export NAME --output DIR`."""
+"""Write a corpus as Parquet files that hold the images, with a dataset card: `mmsent export NAME --output DIR`."""
 
-import hashlib
+import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
-import datasets.load
 import pyarrow.parquet as pq
-import yaml
 from datasets import ClassLabel, Dataset, DatasetDict, Image, List
 from datasets.table import embed_table_storage
+from huggingface_hub import DatasetCard
 from tqdm.auto import tqdm
 
-from mmsent.dataset_scripts import CORPORA, ROOT
-from mmsent.dataset_scripts.common_corpus import CLEAN, corpus_notes, missing_report
-from mmsent.dataset_scripts.common_files import content_hash
+from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, load_named_corpus
+from mmsent.dataset_scripts.common_corpus import CLEAN, corpus_notes, missing_report, rows_hash
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash
+from mmsent.dataset_scripts.common_loading import corpus_class, corpus_folder
+from mmsent.dataset_scripts.common_screening import screen_images
 
-POSTS_A_SHARD = 1000
+POSTS_PER_SHARD = 1000
 CARD, STATE = "README.md", ".export.json"
+TEMPLATE = Path(__file__).parent / "templates" / "dataset_card.md"
 
 
 def export(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
     """Write a corpus into a folder that `load_dataset(folder)` reads without any code of this project.
 
-    Shards are written beside and moved into place, so that an interrupted export goes on with the shards that it
-    lacks; the card comes last and says that the export is complete.
+    An interrupted export continues with the missing shards when it is started again. The card is written last.
 
     Args:
-        corpus: what `load_dataset(name, config, ...)` gave, every picture of it readable (`screen_images`).
-        config: the split scheme, for the card.
+        corpus: A corpus whose images can all be read, as `screen_images` returns it.
+        name: Name of the corpus.
+        config: Its split scheme.
+        output: A new or empty folder, or the folder of the interrupted export.
 
     Raises:
-        FileExistsError: `output` holds a finished export, part of another one, or other files.
+        FileExistsError: If `output` holds a finished export, a part of another export, or other files.
     """
-    # screen_images leaves pictures undecoded, and may leave a split without posts
+    # Screening leaves images undecoded, and can leave a split without posts.
     corpus = DatasetDict(
         {split: posts.cast_column("images", List(Image())) for split, posts in corpus.items() if len(posts)}
     )
-    state = {
-        "corpus": name,
-        "config": config,
-        "posts_a_shard": POSTS_A_SHARD,
-        "content": {split: _rows_hash(posts) for split, posts in corpus.items()},
-    }
+    state = {"corpus": name, "config": config, "posts_per_shard": POSTS_PER_SHARD, "content": rows_hash(corpus)}
     _claim(output, state)
     shards = {}
     for split, posts in corpus.items():
-        starts = range(0, len(posts), POSTS_A_SHARD)
+        starts = range(0, len(posts), POSTS_PER_SHARD)
         for index, start in enumerate(starts):
             shards[output / "data" / f"{split}-{index:05d}-of-{len(starts):05d}.parquet"] = (posts, start)
     (output / "data").mkdir(exist_ok=True)
     for path, (posts, start) in tqdm(shards.items(), desc=f"exporting {name}", unit="shard"):
         if not path.exists():
             _write_shard(posts, start, path)
-    card = make_card(corpus, name, config, {path.name: content_hash(path) for path in shards})
-    _move_into_place(output / CARD, card.encode())
+    card = make_card(corpus, name, config, {f"data/{path.name}": content_hash(path) for path in shards})
+    with atomic_write(output / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
     (output / STATE).unlink()
 
 
 def _claim(output: Path, state: dict) -> None:
-    """Make the folder, or make sure that what is in it is the beginning of this very export."""
+    """Create the folder, or check that it holds the beginning of this export and remove files of a killed process."""
     output.mkdir(parents=True, exist_ok=True)
-    if (output / CARD).exists():
-        raise FileExistsError(f"{output} holds a finished export: give another folder, or remove it first")
     if (output / STATE).exists():
-        if json.loads((output / STATE).read_text()) != state:
-            raise FileExistsError(f"{output} holds part of another export: give another folder, or remove it first")
+        if json.loads((output / STATE).read_text(encoding="utf-8")) != state:
+            raise FileExistsError(
+                f"{output} holds a part of another export: choose another folder, or remove this one"
+            )
+        for leftover in output.rglob("tmp-*"):
+            leftover.unlink()
     elif any(output.iterdir()):
-        raise FileExistsError(f"{output} is not empty: give another folder")
+        content = "a finished export" if (output / CARD).exists() else "other files"
+        raise FileExistsError(f"{output} holds {content}: choose another folder, or remove it")
     else:
-        _move_into_place(output / STATE, json.dumps(state).encode())
-
-
-def _rows_hash(posts: Dataset) -> str:
-    """Of all that the rows hold, pictures by their paths; a dataset's fingerprint differs from process to process."""
-    digest = hashlib.sha256()
-    for batch in posts.with_format("arrow").iter(POSTS_A_SHARD):
-        digest.update(json.dumps(batch.to_pylist(), default=bytes.hex).encode())
-    return digest.hexdigest()
+        with atomic_write(output / STATE) as temporary:
+            temporary.write_text(json.dumps(state), encoding="utf-8")
 
 
 def _write_shard(posts: Dataset, start: int, path: Path) -> None:
-    rows = posts.select(range(start, min(start + POSTS_A_SHARD, len(posts))))
-    table = embed_table_storage(
-        rows.with_format("arrow")[:].replace_schema_metadata(rows.features.arrow_schema.metadata)
-    )
-    part = path.with_suffix(".part")
-    pq.write_table(table, part, row_group_size=100)
-    part.replace(path)
-
-
-def _move_into_place(path: Path, content: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    rows = posts.select(range(start, min(start + POSTS_PER_SHARD, len(posts))))
+    table = rows.with_format("arrow")[:].replace_schema_metadata(rows.features.arrow_schema.metadata)
+    with atomic_write(path) as temporary:
+        pq.write_table(embed_table_storage(table), temporary, row_group_size=100)
 
 
 def make_card(corpus: DatasetDict, name: str, config: str, checksums: dict[str, str]) -> str:
-    """The dataset card: that of the corpus's folder, and what is true of this export."""
-    builder = datasets.load.import_main_class(CORPORA[name])
-    folder = ROOT / CORPORA[name].split(".")[2]
-    _, front, body = (folder / CARD).read_text(encoding="utf-8").split("---\n", 2)
+    """Return the dataset card: the card of the corpus, followed by a section about this export.
+
+    Args:
+        checksums: SHA-256 of each file of the export.
+    """
+    builder, folder = corpus_class(name), corpus_folder(name)
+    card = DatasetCard.load(folder / CARD)
     data_files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in corpus]
-    front = yaml.safe_load(front) | {"configs": [{"config_name": config, "data_files": data_files, "default": True}]}
+    card.data.configs = [{"config_name": config, "data_files": data_files, "default": True}]
+    features = next(iter(corpus.values())).features
+    label_names = features["label"].names
+    label_counts = {split: Counter(posts["label"]) for split, posts in corpus.items()}
+    split_files = folder / "splits" / ("" if name == "sample_posts" else f"{name}/{config.removesuffix(CLEAN)}")
     verdict, reason = builder.REDISTRIBUTION
-    first = next(iter(corpus.values()))
-    scheme = (
-        next(c.description for c in builder.BUILDER_CONFIGS if c.name == config) if builder.BUILDER_CONFIGS else ""
+    rendered = DatasetCard.from_template(
+        card.data,
+        template_path=TEMPLATE,
+        body=card.text.strip(),
+        name=name,
+        config=config,
+        verdict=verdict,
+        reason=reason,
+        columns=[(column, _type_name(feature)) for column, feature in features.items()],
+        label_names=label_names,
+        posts={split: [count[label] for label in range(len(label_names))] for split, count in label_counts.items()},
+        scheme=next((row.description for row in builder.BUILDER_CONFIGS if row.name == config), ""),
+        missing=missing_report(corpus),
+        notes=[note.partition(": ")[0] for note in corpus_notes(corpus)],
+        checksums={f"{path.name} (ids)": content_hash(path) for path in sorted(split_files.glob("*.txt"))} | checksums,
     )
-    lines = [
-        f"## This export: `{name}`, config `{config}`",
-        "",
-        f"Redistribution: **{verdict}** ({reason}).",
-        "",
-        "```python",
-        "from datasets import load_dataset",
-        "",
-        'posts = load_dataset("<this folder or repository>")',
-        "```",
-        "",
-        "### Columns",
-        "| column | type |",
-        "|---|---|",
-    ]
-    for column, feature in first.features.items():
-        kind = f"class: {', '.join(feature.names)}" if isinstance(feature, ClassLabel) else _type_name(feature)
-        lines.append(f"| `{column}` | {kind} |")
-    label_names = first.features["label"].names
-    lines += [
-        "",
-        "### Posts",
-        f"| split | posts | {' | '.join(label_names)} |",
-        "|---|---|" + "---|" * len(label_names),
-    ]
-    for split, posts in corpus.items():
-        count = Counter(posts["label"])
-        cells = " | ".join(f"{count[index]:,}" for index in range(len(label_names)))
-        lines.append(f"| {split} | {len(posts):,} | {cells} |")
-    lines += ["", f"Splits: {scheme}".rstrip()]
-    lines += [f"- {split}: {len(ids)} listed posts were not at hand" for split, ids in missing_report(corpus).items()]
-    lines += [f"- {note.partition(': ')[0]}" for note in corpus_notes(corpus)]
-    lines += ["", "### Checksums (SHA-256)", "```"]
-    ids = folder / "splits" / ("" if name == "sample_posts" else f"{name}/{config.removesuffix(CLEAN)}")
-    lines += [f"{content_hash(path)}  {path.name} (ids)" for path in sorted(ids.glob("*.txt"))] if ids.is_dir() else []
-    lines += [f"{checksum}  data/{file}" for file, checksum in checksums.items()]
-    lines.append("```")
-    return (
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{body.rstrip()}\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    return f"{rendered}\n"
 
 
 def _type_name(feature) -> str:
-    return "list of pictures" if isinstance(feature, List) else feature.dtype
+    if isinstance(feature, ClassLabel):
+        return f"class: {', '.join(feature.names)}"
+    return "list of images" if isinstance(feature, List) else feature.dtype
+
+
+def main() -> None:
+    """Run the command `mmsent export`."""
+    parser = argparse.ArgumentParser(description="Write a corpus as Parquet files with its images and a dataset card.")
+    add_corpus_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument(
+        "--on_bad_image",
+        choices=["error", "skip", "missing"],
+        default="error",
+        help="what to do if an image cannot be decoded: stop, drop its post, or drop only the image",
+    )
+    args = parser.parse_args()
+    try:
+        corpus, bad_images = screen_images(load_named_corpus(args), args.on_bad_image)
+        for split, reasons in bad_images.items():
+            print(f"{split}: {len(reasons)} images cannot be decoded: " + "; ".join(reasons[:10]))
+        export(corpus, args.name, next(iter(corpus.values())).info.config_name, args.output)
+    except (ValueError, OSError) as error:  # The user can correct these; other errors are defects.
+        sys.exit(f"error: {error}")
+    print(f"{sum(corpus.num_rows.values())} posts are in {args.output}: load_dataset({str(args.output)!r})")

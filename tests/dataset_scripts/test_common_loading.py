@@ -1,0 +1,148 @@
+"""`load_corpus` and its cache."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from standins import write_msed
+from tiny import ROOT
+
+import mmsent
+from mmsent.dataset_scripts import CORPORA, common_loading, corpus_class
+from mmsent.dataset_scripts.common_corpus import Corpus, rows_hash, undecoded
+from mmsent.dataset_scripts.common_loading import cache_key, corpus_folder, source_hash
+
+
+def paths(posts) -> list[Path]:
+    return [Path(image["path"]) for images in undecoded(posts)["images"] for image in images]
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_corpus_is_complete(name):
+    assert issubclass(corpus_class(name), Corpus)
+    assert corpus_class(name).REDISTRIBUTION[0] in ("allowed", "unclear", "forbidden")
+    assert "import mmsent" in (corpus_folder(name) / "README.md").read_text()
+
+
+def test_load_dataset_gives_the_same_rows(release, load, tmp_path):
+    arguments = {"data_dir": str(release), "cache_dir": tmp_path / "cache"}
+    corpus = mmsent.load_corpus("mvsa_single", "random", **arguments)
+    other = load("mvsa_single", "random", data_dir=str(release))
+    assert rows_hash(corpus) == rows_hash(other)
+    assert corpus.cache_files == other.cache_files
+    streamed = mmsent.load_corpus("mvsa_single", "random", streaming=True, split="train", **arguments)
+    assert list(undecoded(streamed)) == list(undecoded(corpus["train"]))
+
+
+def test_options_and_processes(tmp_path):
+    arguments = {"data_dir": write_msed(tmp_path / "msed"), "cache_dir": tmp_path / "cache"}
+    assert mmsent.load_corpus("msed", split="test", num_proc=2, **arguments).num_rows == 3
+    with pytest.raises(ValueError, match="doesn't have a 'classes' key"):
+        mmsent.load_corpus("msed", classes=10, **arguments)
+    with pytest.raises(ValueError, match="there is no corpus 'mssed'; choose from msed, multi_zol"):
+        mmsent.load_corpus("mssed")
+
+
+def test_neither_torch_nor_registration_is_needed(tmp_path):
+    """The package is an empty one here, because its __init__ imports the models and registers the corpora."""
+    write_msed(tmp_path / "msed")
+    code = f"""
+import sys, types
+sys.modules["torchvision"] = None  # `datasets` looks for it, and some installations import torch then
+root = {str(ROOT)!r}
+for name, path in {{"mmsent": [root + "/src/mmsent", root], "mmsent.modeling": [root + "/modeling"]}}.items():
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = path
+import mmsent.dataset_scripts.common_screening
+from mmsent.dataset_scripts import CORPORA, corpus_class, load_corpus
+for name in CORPORA:
+    corpus_class(name)
+corpus = load_corpus("msed", "official_clean", data_dir={str(tmp_path / "msed")!r}, cache_dir={str(tmp_path)!r})
+print(corpus["train"]["id"][:], "torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "['train-1', 'train-2', 'train-3', 'train-4', 'train-5'] False\n"
+
+
+def test_data_dir_may_be_relative_or_in_the_home_folder(release, monkeypatch, load):
+    posts = load("mvsa_single", data_dir=str(release), split="train")
+    monkeypatch.chdir(release.parent)
+    monkeypatch.setenv("HOME", str(release.parent))
+    for data_dir in (release.name, f"./{release.name}/data/..", f"~/{release.name}"):
+        assert load("mvsa_single", data_dir=data_dir, split="train").cache_files == posts.cache_files
+    monkeypatch.chdir("/")
+    assert posts[0]["images"][0].size == (8, 6)
+    assert paths(posts)[0].parent == release / "data"
+
+
+def test_data_dir_may_look_like_a_pattern(write_release, posts, load):
+    folder = write_release(posts, name="MVSA [1]*, äö")
+    assert load("mvsa_single", data_dir=str(folder))["train"].num_rows == 5
+
+
+def _new_content_same_time(release):
+    file = release / "labelResultAll.txt"
+    stat = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"neutral,positive", b"neutral,negative", 1))
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def _new_time(release):
+    stat = (release / "labelResultAll.txt").stat()
+    os.utime(release / "labelResultAll.txt", ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+def _file_added(release):
+    (release / "data" / "new.txt").touch()
+
+
+def _file_removed(release):
+    next((release / "data").glob("*.jpg")).unlink()
+
+
+def _other_file_added(release):
+    (release / "notes" / "deep").mkdir(parents=True)
+    (release / "notes" / "deep" / "a.txt").touch()
+
+
+@pytest.mark.parametrize("change", [_new_content_same_time, _new_time, _file_added, _file_removed, _other_file_added])
+def test_only_changes_of_the_index_change_the_key(change, release):
+    os.utime(release / "data", ns=(0, 0))  # Any change now gives another time, even with a coarse clock.
+    before = cache_key("mvsa_single", str(release))
+    assert cache_key("mvsa_single", str(release)) == before
+    change(release)
+    assert (cache_key("mvsa_single", str(release)) == before) == (change is _other_file_added)
+
+
+def test_built_again_after_a_change(release, load, posts):
+    post_id = next(iter(posts))
+    assert load("mvsa_single", data_dir=str(release))["train"]["id"][0] == post_id
+    (release / "data" / f"{post_id}.jpg").unlink()
+    assert post_id not in load("mvsa_single", data_dir=str(release))["train"]["id"]
+
+
+@pytest.mark.parametrize("path", ["common_corpus.py", "mvsa/mvsa.py", "mvsa/splits/mvsa_single/random/dev.txt"])
+def test_source_is_in_the_key(path, tmp_path, monkeypatch):
+    copy = shutil.copytree(common_loading.ROOT, tmp_path / "copy")
+    before = source_hash("mvsa_single")
+    monkeypatch.setattr(common_loading, "ROOT", copy)
+    (copy / "mvsa" / "README.md").write_text("a new text")
+    (copy / "sample_posts" / "posts.py").write_text("another corpus")
+    (copy / "common_screening.py").write_text("shared code that builds no corpus")
+    assert source_hash("mvsa_single") == before
+    key = cache_key("mvsa_single", None)
+    with (copy / path).open("a") as file:
+        file.write("# one more line\n")
+    assert source_hash("mvsa_single") != before
+    assert cache_key("mvsa_single", None) != key
+
+
+def test_every_shared_module_of_a_corpus_is_in_the_key():
+    sources = [path.read_text() for folder in set(map(corpus_folder, CORPORA)) for path in folder.glob("*.py")]
+    sources += [(common_loading.ROOT / name).read_text() for name in common_loading.SHARED]
+    modules = {path.name for path in common_loading.ROOT.glob("common_*.py")}
+    imported = {name for name in modules if any(f".{name.removesuffix('.py')} import" in text for text in sources)}
+    assert imported <= set(common_loading.SHARED)
