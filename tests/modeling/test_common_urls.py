@@ -1,16 +1,25 @@
-"""Which URLs are fetched, and how: a local server stands for the public Internet, nothing reaches the network."""
+"""Which URLs are fetched, and how. A local TLS server stands for the public Internet; nothing reaches the network."""
 
+import io
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+import tiny
+from transformers import pipeline
 
 from mmsent.modeling import common_urls as urls
+from mmsent.modeling.common_images import BadImageError
+from mmsent.modeling.common_pipeline import TASK
 
 PUBLIC = "93.184.216.34"
+HOST = "pictures.example"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -19,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.seen.append(self.path)
-        if self.path == "/drip":  # a byte now and then, each of them in time
+        if self.path == "/drip":  # one byte at a time: no single read takes long
             for letter in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
                 try:
                     self.wfile.write(bytes([letter]))
@@ -38,10 +47,30 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *args):  # a client that refuses the certificate
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A file with a key and a certificate for HOST, which signs itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl, which makes a certificate")
+    path = tmp_path_factory.mktemp("tls") / "host.pem"
+    command = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", f"/CN={HOST}"]
+    command += ["-addext", f"subjectAltName=DNS:{HOST}", "-keyout", "-", "-out", "-"]
+    path.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    return path
+
+
 @pytest.fixture
-def server():
+def server(certificate):
     Handler.pages, Handler.seen = {}, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
@@ -49,11 +78,9 @@ def server():
 
 
 @pytest.fixture
-def internet(server, monkeypatch):
-    """Names and their addresses; connections to PUBLIC go to the local server, without encryption. Returns the names
-    and the addresses that were connected to, and the names of the certificates that were asked for."""
-    names = {"pictures.example": [PUBLIC]}
-    connected, certificates, connect = [], [], socket.create_connection
+def names(monkeypatch) -> dict:
+    """The addresses of each host, or a function that returns them."""
+    names = {HOST: [PUBLIC], "localhost": ["127.0.0.1"]}
 
     def resolve(host, port, *args, **kwargs):
         addresses = names.get(host, [host])
@@ -61,45 +88,52 @@ def internet(server, monkeypatch):
             addresses = addresses()
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    return names
+
+
+@pytest.fixture
+def connected(names, server, certificate, monkeypatch) -> list[str]:
+    """The addresses that a client connects to. The local server answers for PUBLIC, and its certificate is trusted."""
+    connected, connect = [], socket.create_connection
+
     def create_connection(address, timeout):
         connected.append(address[0])
         assert address[0] == PUBLIC
         return connect(server.server_address, timeout)
 
-    class Plain:
-        def wrap_socket(self, sock, server_hostname):
-            certificates.append(server_hostname)
-            return sock
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(socket, "create_connection", create_connection)
-    monkeypatch.setattr(ssl, "create_default_context", lambda: Plain())
-    monkeypatch.setattr(urls.HTTPSConnection, "__init__", _without_context)
-    return names, connected, certificates
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    return connected
 
 
-def _without_context(self, host, port, context):
-    super(urls.HTTPSConnection, self).__init__(host, port)
-
-
-def test_a_picture_is_fetched_from_the_address_that_was_checked(internet):
-    names, connected, certificates = internet
-    answers = iter([[PUBLIC], ["127.0.0.1"]])  # the second look-up would be another machine: rebinding
-    names["pictures.example"] = lambda: next(answers)
+def test_an_image_is_fetched_from_the_address_that_was_checked(names, connected):
+    answers = iter([[PUBLIC], ["127.0.0.1"]])  # DNS rebinding: a second look-up would lead to another machine
+    names[HOST] = lambda: next(answers)
     Handler.pages["/a%20b/%C3%A9.jpg?x=1&y=%20"] = (200, {}, b"picture")
-    assert urls.fetch("https://pictures.example/a b/é.jpg?x=1&y=%20#part") == b"picture"
+    assert urls.fetch(f"https://{HOST}/a b/é.jpg?x=1&y=%20#part") == b"picture"
     assert connected == [PUBLIC]
-    assert certificates == ["pictures.example"]
 
 
-def test_redirects_are_followed_and_counted(internet):
+def test_the_certificate_is_checked(names, connected, monkeypatch):
+    names["other.example"] = [PUBLIC]
+    with pytest.raises(urls.UrlError, match=r"other\.example.*Hostname mismatch"):
+        urls.fetch("https://other.example/a.jpg")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(urls.UrlError, match="self.signed certificate"):
+        urls.fetch(f"https://{HOST}/a.jpg")
+    assert connected == [PUBLIC, PUBLIC]
+    assert Handler.seen == []
+
+
+def test_redirects_are_followed_and_counted(connected):
     for step in range(5):
         Handler.pages[f"/{step}"] = (302, {"Location": f"/{step + 1}"}, b"")
     Handler.pages["/5"] = (200, {}, b"picture")
-    assert urls.fetch("https://pictures.example/0") == b"picture"
-    Handler.pages["/5"] = (307, {"Location": "https://pictures.example/6"}, b"")
+    assert urls.fetch(f"https://{HOST}/0") == b"picture"
+    Handler.pages["/5"] = (307, {"Location": f"https://{HOST}/6"}, b"")
     with pytest.raises(urls.UrlError, match="more than 5 redirects"):
-        urls.fetch("https://pictures.example/0")
+        urls.fetch(f"https://{HOST}/0")
 
 
 @pytest.mark.parametrize(
@@ -107,18 +141,16 @@ def test_redirects_are_followed_and_counted(internet):
     [
         ("https://127.0.0.1/secret", "127.0.0.1, which is not public"),
         ("https://inside.example/secret", "10.0.0.7, which is not public"),
-        ("http://pictures.example/secret", "not an https URL"),
+        (f"http://{HOST}/secret", "not an https URL"),
         ("file:///etc/passwd", "not an https URL"),
         ("//127.0.0.1/secret", "not public"),
     ],
 )
-def test_a_redirect_leads_nowhere_private(internet, location, reason):
-    names, connected, _ = internet
+def test_a_redirect_cannot_lead_to_a_private_address(names, connected, location, reason):
     names["inside.example"] = ["10.0.0.7"]
-    Handler.pages["/a.jpg"] = (302, {"Location": location}, b"")
-    Handler.pages["/secret"] = (200, {}, b"secret")
+    Handler.pages = {"/a.jpg": (302, {"Location": location}, b""), "/secret": (200, {}, b"secret")}
     with pytest.raises(urls.UrlError, match=reason):
-        urls.fetch("https://pictures.example/a.jpg")
+        urls.fetch(f"https://{HOST}/a.jpg")
     assert connected == [PUBLIC]
     assert Handler.seen == ["/a.jpg"]
 
@@ -132,59 +164,57 @@ def test_a_redirect_leads_nowhere_private(internet, location, reason):
         *("::ffff:127.0.0.1", "::ffff:8.8.8.8", "2002:7f00:1::", "64:ff9b::7f00:1", "2001:0:4136:e378::1"),
     ],
 )
-def test_addresses_that_are_not_public(internet, address):
-    names, connected, _ = internet
-    names["strange.example"] = [PUBLIC, address]  # one of them is enough
+def test_addresses_that_are_not_public(names, address):
+    names["strange.example"] = [PUBLIC, address]  # a single one is enough to refuse the host
     with pytest.raises(urls.UrlError, match=r"strange\.example has the address .* not public"):
         urls.fetch("https://strange.example/a.jpg")
-    assert connected == []
 
 
-def test_public_addresses(internet):
-    names, _, _ = internet
+def test_public_addresses(names):
     names["both.example"] = ["2606:4700:4700::1111", "8.8.8.8"]
     assert urls.public_address("both.example", 443) == "2606:4700:4700::1111"
 
 
-@pytest.mark.parametrize("url", ["http://pictures.example/a.jpg", "ftp://pictures.example/a", "https:///a", "a.jpg"])
-def test_only_https(internet, url):
+@pytest.mark.parametrize("url", [f"http://{HOST}/a.jpg", f"ftp://{HOST}/a", "https:///a", "a.jpg"])
+def test_only_https(names, url):
     with pytest.raises(urls.UrlError, match="not an https URL"):
         urls.fetch(url)
-    assert internet[1] == []
 
 
-def test_what_is_no_picture_for_us(internet, monkeypatch):
+def test_limits_on_status_and_size(connected, monkeypatch):
     monkeypatch.setattr(urls, "MAX_BYTES", 1000)
-    Handler.pages["/missing"] = (404, {}, b"")
-    Handler.pages["/said"] = (200, {"Content-Length": "1001"}, b"")
-    Handler.pages["/unsaid"] = (200, {}, b"x" * 1001)
-    Handler.pages["/fits"] = (200, {}, b"x" * 1000)
-    assert len(urls.fetch("https://pictures.example/fits")) == 1000
-    for page, reason in {"missing": "404", "said": "over 1,000 bytes", "unsaid": "over 1,000 bytes"}.items():
-        with pytest.raises(urls.UrlError, match=f"pictures.example/{page}.*{reason}"):
-            urls.fetch(f"https://pictures.example/{page}")
+    Handler.pages = {
+        "/missing": (404, {}, b""),
+        "/announced": (200, {"Content-Length": "1001"}, b""),
+        "/unannounced": (200, {}, b"x" * 1001),
+        "/fits": (200, {}, b"x" * 1000),
+    }
+    assert len(urls.fetch(f"https://{HOST}/fits")) == 1000
+    for page, reason in {"missing": "404", "announced": "over 1,000 bytes", "unannounced": "over 1,000 bytes"}.items():
+        with pytest.raises(urls.UrlError, match=f"{HOST}/{page}.*{reason}"):
+            urls.fetch(f"https://{HOST}/{page}")
 
 
-def test_five_seconds_are_for_all_of_it(internet, monkeypatch):
-    names, _, _ = internet
+@pytest.mark.parametrize("url", ["https://slow.example/a", f"https://{HOST}/drip"])
+def test_the_limit_on_time_covers_every_step(names, connected, monkeypatch, url):
     assert urls.MAX_SECONDS == 5
     monkeypatch.setattr(urls, "MAX_SECONDS", 0.5)
-    names["slow.example"] = lambda: time.sleep(3)
-    for url in ("https://slow.example/a", "https://pictures.example/drip"):
-        started = time.monotonic()
-        with pytest.raises(urls.UrlError, match=r"not fetched within 0\.5 seconds"):
-            urls.fetch(url)
-        assert time.monotonic() - started < 2
+    names["slow.example"] = lambda: time.sleep(2)
+    with pytest.raises(urls.UrlError, match=r"not fetched within 0\.5 seconds"):
+        urls.fetch(url)
 
 
-def test_the_certificate_is_checked(server, monkeypatch):
-    """With the real context: a server that has no certificate is not listened to."""
-    connect = socket.create_connection
-    monkeypatch.setattr(urls, "public_address", lambda host, port: PUBLIC)
-    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: connect(server.server_address, timeout))
-    with pytest.raises(urls.UrlError, match="pictures.example"):
-        urls.fetch("https://pictures.example/a.jpg")
-    assert Handler.seen == []
-    context = urls._Connection("pictures.example", 443, 0).tls
-    assert context.check_hostname
-    assert context.verify_mode == ssl.CERT_REQUIRED
+def test_the_pipeline_fetches_images_only_if_allowed(connected, backbones):
+    processor, model = tiny.build("comn", "own", backbones)
+    classify = pipeline(TASK, model=model, processor=processor, device="cpu")
+    file = io.BytesIO()
+    tiny.picture(0).save(file, "PNG")
+    Handler.pages["/a.png"] = (200, {}, file.getvalue())
+    post = {"images": [f"https://{HOST}/a.png"]}
+    with pytest.raises(ValueError, match=r"pictures\.example/a\.png is a URL.*allow_urls=True"):
+        classify(post)
+    assert connected == []
+    assert classify(post, allow_urls=True) == classify({"image": tiny.picture(0)})
+    for url in ("HTTPS://127.0.0.1/a.png", "https://localhost/a.png", "http://127.0.0.1/a.png", "https://[::1]/a.png"):
+        with pytest.raises(BadImageError, match="not public|not an https URL"):
+            classify({"image": url}, allow_urls=True)
