@@ -1,10 +1,9 @@
-"""Corpora that are streamed: each post once a pass and once an evaluation, exact resuming, clear refusals."""
+"""Streamed corpora: each post is read once per pass and per evaluation; exact resuming; clear refusals."""
 
 import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -33,13 +32,13 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def no_sleep(monkeypatch):
-    """datasets rests for five seconds after each pass over several Parquet files."""
+    """datasets sleeps for five seconds after each pass over several Parquet files."""
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
 
 
 @pytest.fixture(scope="session")
 def parquet(tmp_path_factory) -> Path:
-    """A few posts with their pictures, as Parquet files: of training three."""
+    """A few posts with their images in Parquet files: three for the training split, one for each other split."""
     folder = tmp_path_factory.mktemp("streamed")
     (folder / "data").mkdir()
     for split, posts in load_dataset("sample_posts").items():
@@ -52,7 +51,7 @@ def parquet(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def arguments(parquet, backbones) -> list[str]:
-    """Without --streaming; a pass over 48 posts is six steps."""
+    """Arguments without --streaming. A pass over the 48 posts is six steps."""
     return [
         *("--dataset", str(parquet), "--image_encoder", backbones["vit"], "--max_steps", "10"),
         *("--model_kwargs", "text_hidden_size=16", "dropout=0.3", "--per_device_train_batch_size", "8"),
@@ -82,52 +81,59 @@ def ids(posts, rows) -> list[str]:
 
 @pytest.mark.parametrize("shares", [1, 2, 3, 4])
 @pytest.mark.parametrize("files", [1, 4])
-def test_each_post_is_read_once_a_pass(shares, files):
+def test_each_post_is_read_once_per_pass(shares, files):
     stream = make_stream(shards=files).shuffle(seed=0, buffer_size=8)
     posts = StreamedPosts(stream, "error", length=48, shares=shares, batch_size=2)
     passes = [ids(posts, rows) for rows in (range(24), range(24, 48))]
-    for read in passes:
-        assert sorted(map(int, read)) == list(range(24))
+    for one_pass in passes:
+        assert sorted(map(int, one_pass)) == list(range(24))
     assert passes[0] != passes[1]
-    # Whoever reads every so many-th batch reads only its own files, or its own posts.
-    own = [row for row in range(48) if row // 2 % shares == 1 % shares]
+    # A process that takes every n-th batch reads the same posts as if it read all batches.
+    own_rows = [row for row in range(48) if row // 2 % shares == 1 % shares]
     alone = StreamedPosts(stream, "error", length=48, shares=shares, batch_size=2)
     both = passes[0] + passes[1]
-    assert ids(alone, own) == [both[row] for row in own]
-    assert len(alone._open) == 1
+    assert ids(alone, own_rows) == [both[row] for row in own_rows]
 
 
-def test_it_goes_on_from_any_row(monkeypatch):
+def test_a_process_reads_its_own_files_only():
+    read = set()
+    stream = make_stream(shards=4).map(lambda post: read.add(post["id"]) or post)
+    posts = StreamedPosts(stream, "error", length=24, shares=2)
+    own = ids(posts, range(0, 24, 2))
+    assert len(own) == 12
+    assert read == set(own)
+
+
+def test_reading_continues_from_any_row(monkeypatch):
     stream = make_stream(shards=2).shuffle(seed=0, buffer_size=8)
     straight = ids(StreamedPosts(stream, "error", 60, 2, 3), range(60))
-    monkeypatch.setattr(streaming, "decode_errors", None)  # what is skipped is not decoded
+    monkeypatch.setattr(streaming, "decode_errors", None)  # Skipped posts are not decoded.
     assert ids(StreamedPosts(stream, "error", 60, 2, 3), range(37, 60)) == straight[37:]
     posts = StreamedPosts(stream, "error", 60, 2, 3)
     assert ids(posts, range(20)) + ids(posts, range(10)) == straight[:20] + straight[:10]
 
 
+def post_ids(posts) -> list[str]:
+    return [post["id"] for post in posts]
+
+
 def test_workers_read_the_same_batches():
     stream = make_stream(shards=4).shuffle(seed=0, buffer_size=8)
     loaders = [
-        DataLoader(StreamedPosts(stream, "error", 48, 2, 4), 4, collate_fn=PostIds(), num_workers=workers)
+        DataLoader(StreamedPosts(stream, "error", 48, 2, 4), 4, collate_fn=post_ids, num_workers=workers)
         for workers in (0, 2)
     ]
     assert list(loaders[0]) == list(loaders[1])
 
 
-class PostIds:
-    def __call__(self, posts):
-        return [post["id"] for post in posts]
-
-
 def test_a_share_without_posts():
-    with pytest.raises(ValueError, match="share 3 of 3 of the stream is empty: use fewer processes"):
+    with pytest.raises(ValueError, match="Share 3 of 3 of the stream is empty: use fewer processes"):
         StreamedPosts(make_stream(2), "error", 6, shares=3)[2]
 
 
 @pytest.fixture
 def spoiled(tmp_path):
-    """A stream of four posts, of which the second has a good picture and one that is cut off."""
+    """A stream of four posts. The second has a good image and one that is cut off."""
     good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
     Pictures.new("RGB", (30, 20)).save(good)
     Pictures.effect_noise((64, 64), 90).save(bad)
@@ -137,15 +143,15 @@ def spoiled(tmp_path):
 
 @pytest.mark.parametrize(("policy", "counts"), [("error", [1, 2, 1, 1]), ("skip", [1, 1, 1]), ("missing", [1] * 4)])
 def test_bad_images(spoiled, policy, counts, caplog):
-    known = outline(spoiled, policy)
-    posts = StreamedPosts(spoiled, policy, len(known))
-    read = [posts[row] for row in range(len(posts))]
-    assert [post["id"] for post in read] == list(known["id"])
-    assert [len(post["images"]) for post in read] == [len(images) for images in known["images"]] == counts
+    rows = outline(spoiled, policy)
+    posts = StreamedPosts(spoiled, policy, len(rows))
+    assert ids(posts, range(len(posts))) == list(rows["id"])
+    assert [len(posts[row]["images"]) for row in range(len(posts))] == counts
+    assert [len(images) for images in rows["images"]] == counts
     assert ("post 1: " in caplog.text and "bad.jpg" in caplog.text) == (policy != "error")
 
 
-def test_a_bad_image_stops_whoever_decodes_it(spoiled, backbones):
+def test_a_bad_image_stops_the_collator(spoiled, backbones):
     processor, _ = tiny.build("comn", "own", backbones)
     with pytest.raises(BadImageError, match=r"bad\.jpg"):
         PostCollator(processor)([StreamedPosts(spoiled, "error", 4)[1]])
@@ -155,32 +161,34 @@ def test_a_bad_image_stops_whoever_decodes_it(spoiled, backbones):
 
 
 def test_a_run_like_any_other(run, arguments, tmp_path, capsys):
-    """Untrained, the scores are those of the corpus that is not streamed; evaluations come five times."""
+    """Without training, the scores are those of the corpus that is not streamed. There are five evaluations."""
     fixed = [*arguments, "--learning_rate", "0", "--model_kwargs", "standardize=false"]
     whole = run(tmp_path / "whole", *fixed)
     capsys.readouterr()
-    made = run(tmp_path / "streamed", *fixed, *STREAM, "--class_weights", "balanced", "--image_augmentation", "flip")
-    assert made["scores"] == whole["scores"]
-    assert made["majority"] == whole["majority"]
-    assert whole.keys() == made.keys()
+    streamed = run(
+        tmp_path / "streamed", *fixed, *STREAM, "--class_weights", "balanced", "--image_augmentation", "flip"
+    )
+    assert streamed["scores"] == whole["scores"]
+    assert streamed["majority"] == whole["majority"]
+    assert whole.keys() == streamed.keys()
     for split in ("validation", "test"):
         one, other = (
             [json.loads(line) for line in (tmp_path / name / f"predictions_{split}.jsonl").read_text().splitlines()]
             for name in ("whole", "streamed")
         )
         assert one == other
-    assert [entry["step"] for entry in made["log"] if "eval_accuracy" in entry] == [2, 4, 6, 8, 10]
-    assert len(made["class_weights"]) == 3
-    assert made["posts"] == {"validation": 25, "test": 23}
-    assert made["corpus_sha256"] is None
-    assert "streamed, so it has no checksum" in made["notes"][-1]
+    assert [entry["step"] for entry in streamed["log"] if "eval_accuracy" in entry] == [2, 4, 6, 8, 10]
+    assert len(streamed["class_weights"]) == 3
+    assert streamed["posts"] == {"validation": 25, "test": 23}
+    assert streamed["corpus_sha256"] is None
+    assert "streamed: it has no checksum" in streamed["notes"][-1]
     assert "the majority class are those of 48 training posts" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_it_learns_and_goes_on_exactly(run, arguments, tmp_path, monkeypatch, workers):
-    """Killed in the first pass over the posts and in the second."""
+def test_interrupted_streams_resume_exactly(run, arguments, tmp_path, monkeypatch, workers):
+    """The run is killed in the first pass over the posts and in the second."""
     argv = [*arguments, *STREAM, "--dataloader_num_workers", workers, "--gradient_accumulation_steps", "2"]
     argv += ["--per_device_train_batch_size", "4", "--image_augmentation", "crop", "--learning_rate", "3e-3"]
     straight = run(tmp_path / "straight", *argv)
@@ -208,31 +216,31 @@ def test_it_learns_and_goes_on_exactly(run, arguments, tmp_path, monkeypatch, wo
 @pytest.mark.slow
 def test_a_builder_streams_too(run, tmp_path):
     small = ["--max_steps", "1", "--model_kwargs", "text_hidden_size=8"]
-    made = run(tmp_path / "run", *STREAM, *small, "--per_device_train_batch_size", "8")
-    assert made["posts"] == {"validation": 270, "test": 270}
-    assert "decided_by = both" in made["scores"]["test"]["subgroups"]
+    streamed = run(tmp_path / "run", *STREAM, *small, "--per_device_train_batch_size", "8")
+    assert streamed["posts"] == {"validation": 270, "test": 270}
+    assert "decided_by = both" in streamed["scores"]["test"]["subgroups"]
 
 
 @pytest.mark.slow
 def test_two_processes(arguments, tmp_path):
-    """Six steps of eight posts are one pass: no post twice; and evaluation counts each of 25 and 23 posts once."""
-    code = "import os, sys, features, train; sys.argv[0] = 'train.py'\n"
-    code += "collate = features.PostCollator.__call__\n"
+    """Six steps of eight posts are one pass without repeated posts. Each of 25 and 23 posts is evaluated once."""
+    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'train.py'\n"
+    code += "import train\nfrom mmsent.training.collator import PostCollator\n"
+    code += "collate = PostCollator.__call__\n"
     code += "def note(self, posts):\n"
     code += f"    with open({str(tmp_path)!r} + '/ids' + os.environ['RANK'], 'a') as lines:\n"
     code += "        lines.writelines(post['id'] + '\\n' for post in posts)\n"
     code += "    return collate(self, posts)\n"
-    code += "features.PostCollator.__call__ = note\ntrain.main()\n"
+    code += "PostCollator.__call__ = note\ntrain.main()\n"
     (tmp_path / "start.py").write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29713"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += [str(tmp_path / "start.py"), *arguments, *STREAM, "--per_device_train_batch_size", "4"]
     command += ["--max_steps", "6", "--per_device_eval_batch_size", "4", "--output_dir", str(tmp_path / "run")]
     command += ["--report_to", "none", "--disable_tqdm", "true", "--use_cpu", "True"]
-    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    train = {post["id"] for post in load_dataset("sample_posts", split="train")}
-    read = [line for rank in "01" for line in (tmp_path / f"ids{rank}").read_text().split() if line in train]
-    assert len(read) == 48
-    assert set(Counter(read).values()) == {1}
+    subprocess.run(command, cwd=ROOT, env=os.environ, check=True)
+    train = set(load_dataset("sample_posts", split="train")["id"])
+    lines = [line for rank in "01" for line in (tmp_path / f"ids{rank}").read_text().split() if line in train]
+    assert len(lines) == len(set(lines)) == 48
     report = json.loads((tmp_path / "run" / "run.json").read_text())
     assert report["processes"] == 2
     last = [entry["eval_accuracy"] for entry in report["log"] if "eval_accuracy" in entry][-1]
@@ -245,7 +253,7 @@ def test_two_processes(arguments, tmp_path):
 
 
 def test_the_whole_training_is_one_epoch():
-    """In the order of the stream, and with as many evaluations and checkpoints as there were to be epochs."""
+    """The order is that of the stream. There are as many evaluations as there would be epochs."""
     args = RunArguments(
         output_dir="run", max_steps=100, num_train_epochs=12, save_strategy="no", load_best_model_at_end=False
     )
@@ -270,7 +278,7 @@ def test_refused_before_anything_is_read(run, tmp_path, monkeypatch, argv, messa
         run(tmp_path / "run", *STREAM, *argv)
 
 
-def test_nothing_is_kept(run, arguments, tmp_path, monkeypatch):
-    """No split is built in the cache of datasets."""
+def test_nothing_is_stored(run, arguments, tmp_path, monkeypatch):
+    """The cache of datasets stays empty."""
     monkeypatch.setattr("datasets.builder.DatasetBuilder.download_and_prepare", None)
     run(tmp_path / "run", *arguments, *STREAM, "--max_steps", "1")

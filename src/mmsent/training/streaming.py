@@ -1,7 +1,7 @@
-"""Corpora that are read as they come, from a disk or over the network, and kept nowhere: `train.py --streaming true`.
+"""Corpora that are read from a disk or over the network during training, and are not stored: `--streaming true`.
 
-Trainer is given posts by row, as of any corpus. With an IterableDataset it neither resumes after the first pass nor
-counts evaluated posts once over several processes, and epochs have no length; samplers of rows do all of that.
+Trainer reads the posts of a stream by row, as those of any other corpus. With an `IterableDataset`, it can only resume
+in the first pass over the posts, several processes evaluate some posts twice, and an epoch has no length.
 """
 
 import logging
@@ -9,43 +9,47 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 import torch
-from datasets import Dataset, Image, IterableDataset, IterableDatasetDict, List
+from datasets import Dataset, IterableDataset, IterableDatasetDict
 from datasets.distributed import split_dataset_by_node
 
+from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.dataset_scripts.common_screening import decode_errors
 
 from .arguments import RunArguments
 
 logger = logging.getLogger(__name__)
 
-SHUFFLE_BUFFER = 1000  # posts, images undecoded, among which the next is drawn; a worker holds as many
-SAMPLE = 10_000  # training posts that tell words, class weights and the majority class
+SHUFFLE_BUFFER = 1000  # Posts, with undecoded images, from which each process and worker draws the next one.
+OUTLINED_POSTS = 10_000  # Training posts that decide the vocabulary, the class weights and the majority class.
 
 
 class StreamedPosts(torch.utils.data.Dataset):
-    """The posts of a stream by row, pass after pass, each shuffled anew if the stream is.
+    """The posts of a stream by row. After the last post, the next pass begins, in a new order if the stream is
+    shuffled.
 
-    Rows must grow: those in between are read but not decoded, and to go back is to start again. Batches are dealt out
-    to `shares`, each with posts of its own, so that processes and workers that take turns read what is theirs alone;
-    a share is files where their number allows it (`split_dataset_by_node`), else every so many-th post.
+    Request rows in increasing order. Skipped rows are read but not decoded; an earlier row restarts the stream.
+
+    The stream is divided into shares of different posts, from which the batches are taken in turn. Processes and data
+    workers that take turns then read their own shares only. A share consists of whole files if the number of files
+    allows it (`split_dataset_by_node`), otherwise of every n-th post.
 
     Args:
-        posts: with undecoded images.
-        on_bad_image: `"skip"` and `"missing"` as in `screen_images`, but decoding every image on the way; `"error"`
-            leaves it to whoever decodes.
-        length: rows, of one pass or more.
-        shares: processes times workers.
-        batch_size: rows in a row that a process reads.
+        posts: Posts with undecoded images.
+        on_bad_image: `"skip"` and `"missing"` as in `screen_images`, for which every image is decoded on the way;
+            `"error"` if the reader of the posts decodes them.
+        length: Number of rows, in one pass or more.
+        shares: Number of processes times number of workers.
+        batch_size: Number of consecutive rows that a process reads.
 
     Raises:
-        ValueError: there is no post in a share.
+        ValueError: If there is a share without posts.
     """
 
     def __init__(self, posts: IterableDataset, on_bad_image: str, length: int, shares: int = 1, batch_size: int = 1):
         self.posts, self.on_bad_image, self.length = posts, on_bad_image, length
         self.shares, self.batch_size = shares, batch_size
         self.column_names = posts.column_names
-        self._open: dict[int, tuple[int, Iterator[dict]]] = {}  # share -> where it is, and what comes next
+        self._streams: dict[int, tuple[int, Iterator[dict]]] = {}  # By share: the next position, and its posts.
 
     def __len__(self) -> int:
         return self.length
@@ -53,12 +57,12 @@ class StreamedPosts(torch.utils.data.Dataset):
     def __getitem__(self, row: int) -> dict:
         batch, offset = divmod(row, self.batch_size)
         turn, share = divmod(batch, self.shares)
-        place = turn * self.batch_size + offset
-        here, posts = self._open.get(share, (place + 1, None))
-        if place < here:
-            here, posts = 0, self._passes(share)
-        post = next(islice(posts, place - here, None))
-        self._open[share] = (place + 1, posts)
+        position = turn * self.batch_size + offset
+        next_position, stream = self._streams.get(share, (0, None))
+        if stream is None or position < next_position:
+            next_position, stream = 0, self._passes(share)
+        post = next(islice(stream, position - next_position, None))
+        self._streams[share] = (position + 1, stream)
         return post
 
     def _passes(self, share: int) -> Iterator[dict]:
@@ -70,11 +74,13 @@ class StreamedPosts(torch.utils.data.Dataset):
                 empty = False
                 yield post
             if empty:
-                raise ValueError(f"share {share + 1} of {self.shares} of the stream is empty: use fewer processes.")
+                raise ValueError(
+                    f"Share {share + 1} of {self.shares} of the stream is empty: use fewer processes or data workers."
+                )
 
 
 def _read(posts: IterableDataset, on_bad_image: str) -> Iterator[dict]:
-    """One pass. By `iter`, since `__iter__` would give a data worker its own choice of files."""
+    """Yield the posts of one pass. `iter` reads all of them, but `__iter__` would choose files in a data worker."""
     for batch in posts.iter(1):
         post = {name: column[0] for name, column in batch.items()}
         reasons = decode_errors(post)["reasons"] if on_bad_image != "error" else []
@@ -87,26 +93,28 @@ def _read(posts: IterableDataset, on_bad_image: str) -> Iterator[dict]:
         yield post
 
 
-def outline(posts: IterableDataset, on_bad_image: str, most: int | None = None) -> Dataset:
-    """The posts of a stream, the first `most`, with as many images as each has, but empty ones."""
-    empty = {"bytes": None, "path": ""}
-    rows = [post | {"images": [empty] * len(post["images"])} for post in islice(_read(posts, on_bad_image), most)]
+def outline(posts: IterableDataset, on_bad_image: str, limit: int | None = None) -> Dataset:
+    """Return the first posts of a stream, or all, with the right number of images, but empty ones."""
+    empty_image = {"bytes": None, "path": ""}
+    rows = [
+        post | {"images": [empty_image] * len(post["images"])} for post in islice(_read(posts, on_bad_image), limit)
+    ]
     return Dataset.from_list(rows, features=posts.features)
 
 
 def stream_corpus(
     corpus: IterableDatasetDict, on_bad_image: str, args: RunArguments
 ) -> tuple[dict[str, StreamedPosts], dict[str, Dataset]]:
-    """By split, the posts that Trainer reads, and outlines: of evaluation splits all, of training `SAMPLE` posts."""
+    """Return by split the posts that Trainer reads, and outlines of `OUTLINED_POSTS` training posts and of all other
+    posts."""
     posts, outlines = {}, {}
-    for split, stream in corpus.items():
-        stream = stream.cast_column("images", List(Image(decode=False)))
+    for split, stream in undecoded(corpus).items():
         if split == "train":
             stream = stream.shuffle(seed=args.seed, buffer_size=SHUFFLE_BUFFER)
-            outlines[split] = outline(stream, on_bad_image, SAMPLE)
+            outlines[split] = outline(stream, on_bad_image, OUTLINED_POSTS)
             steps = args.max_steps * args.gradient_accumulation_steps
-            length, shares = steps * args.world_size * args.train_batch_size, args.world_size
-            shares *= max(1, args.dataloader_num_workers)
+            length = steps * args.world_size * args.train_batch_size
+            shares = args.world_size * max(1, args.dataloader_num_workers)
             posts[split] = StreamedPosts(stream, on_bad_image, length, shares, args.train_batch_size)
         else:
             outlines[split] = outline(stream, on_bad_image)
@@ -115,15 +123,15 @@ def stream_corpus(
 
 
 def adapt_arguments(args: RunArguments) -> None:
-    """The whole training is one epoch of `max_steps`; what is due after an epoch comes after so many equal parts as
-    there were to be epochs.
+    """Make the whole training one epoch of `max_steps`. Logs, evaluations and checkpoints that are due after every
+    epoch come `num_train_epochs` times, after equal numbers of steps.
 
     Raises:
-        ValueError: no max_steps.
+        ValueError: If `max_steps` is not given.
     """
     if args.max_steps <= 0:
-        raise ValueError("streaming needs --max_steps: how many posts there are, and so an epoch's end, is not known.")
-    args.train_sampling_strategy = "sequential"  # the stream is shuffled
+        raise ValueError("streaming needs --max_steps: the number of posts, and so the end of an epoch, is not known.")
+    args.train_sampling_strategy = "sequential"  # The stream itself is shuffled.
     for name in ("eval", "logging", "save"):
         strategy = getattr(args, f"{name}_strategy")
         if strategy == "epoch":
