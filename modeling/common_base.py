@@ -300,14 +300,22 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: If none of the trained backbones supports it.
         """
+        backbones = self._checkpointing_backbones()
+        trained = [backbone for backbone in backbones if any(p.requires_grad for p in backbone.parameters())]
+        if not trained:
+            raise ValueError("Activation checkpointing needs a trained transformer or timm backbone that supports it.")
+        for backbone in trained:
+            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
+    def activation_checkpointing_disable(self) -> None:
+        """Undo `activation_checkpointing_enable`."""
+        for backbone in self._checkpointing_backbones():
+            backbone.activation_checkpointing_disable()
+
+    def _checkpointing_backbones(self) -> list[PreTrainedModel]:
         encoders = [self.base_model.text_encoder, self.base_model.image_encoder]
         backbones = [encoder.backbone for encoder in encoders if encoder is not None]
-        trained = [backbone for backbone in backbones if any(p.requires_grad for p in backbone.parameters())]
-        supported = [backbone for backbone in trained if getattr(backbone, "supports_gradient_checkpointing", False)]
-        if not supported:
-            raise ValueError("Activation checkpointing needs a trained transformer or timm backbone that supports it.")
-        for backbone in supported:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+        return [backbone for backbone in backbones if getattr(backbone, "supports_gradient_checkpointing", False)]
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """Save the model under the current names of its weights.

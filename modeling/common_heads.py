@@ -86,7 +86,7 @@ class MultimodalForSequenceClassification:
         self.classify(output)
         if labels is not None:
             output.loss = self.compute_loss(output, labels, text_labels, image_labels)
-        return output
+        return type(output)(**output)  # a tuple of it has the order of the fields: loss and logits come first
 
     def set_loss(self, class_weights: list[float] | None = None, label_smoothing: float = 0.0) -> None:
         """Weight the classes and smooth the labels in the cross-entropy. Other terms of the loss do not change.

@@ -1,8 +1,9 @@
-"""Tiny backbones, models and posts: real classes with small sizes and random weights."""
+"""Tiny backbones, models and posts: the real classes with small sizes and random weights."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transformers import (
@@ -21,15 +22,30 @@ from mmsent.modeling import ARCHITECTURES
 ROOT = Path(__file__).parents[1]
 WORDS = "the a day was good bad plain coffee cafe red green blue shirt me is in at and not so".split()  # noqa: SIM905
 
-# Which encoders each architecture is checked with: this project's own, and backbones of transformers and timm.
+# The encoders that each architecture is tested with: this project's own, and backbones of transformers and timm.
 ENCODERS = {
     "own": ("word_vectors", "small_cnn"),
     "transformers": ("bert", "vit"),
     "timm": ("bert", "resnet"),
 }
+# The fast tests combine every architecture with the project's own encoders, and with one pretrained kind in turn.
+FAST = {(name, kind) for i, name in enumerate(ARCHITECTURES) for kind in ("own", ("transformers", "timm")[i % 2])}
+
+
+def every_row(*fast_kinds: str):
+    """Parametrize a test by `architecture` and `encoders`: by all combinations, of which most are slow.
+
+    Args:
+        fast_kinds: The kinds of encoders that are tested in the fast suite; by default those in `FAST`.
+    """
+    rows = [(architecture, kind) for architecture in ARCHITECTURES for kind in ENCODERS]
+    fast = {row for row in FAST if not fast_kinds or row[1] in fast_kinds}
+    params = [pytest.param(*row, marks=[] if row in fast else [pytest.mark.slow]) for row in rows]
+    return pytest.mark.parametrize(("architecture", "encoders"), params)
 
 
 def make_backbones(folder: Path) -> dict[str, str]:
+    """Save tiny backbones, and return their folders by name."""
     torch.manual_seed(0)
     bert, vit, resnet = folder / "bert", folder / "vit", folder / "resnet"
     bert.mkdir()
@@ -47,7 +63,7 @@ def make_backbones(folder: Path) -> dict[str, str]:
 
 
 def build(architecture: str, encoders: str, backbones: dict[str, str], **config):
-    """A processor for up to three images and a classifier in eval mode, the same at every call."""
+    """Return a processor for up to three images and a classifier in eval mode, the same at every call."""
     row = ARCHITECTURES[architecture]
     text, image = (backbones.get(name, name) for name in ENCODERS[encoders])
     processor = row.processor.from_backbones(text, image, [" ".join(WORDS)], max_images=3)
@@ -59,15 +75,15 @@ def build(architecture: str, encoders: str, backbones: dict[str, str], **config)
 
 
 def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
+    """Return an image of random pixels."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def posts(count: int = 6) -> dict[str, list]:
-    """Posts of every kind: texts of several lengths or none, no image to three, with and without an aspect."""
+    """Return posts of every kind: with or without text and aspect, with zero to three images."""
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, size)) for size in rng.integers(1, 12, count)]
     images = [[picture(10 * post + slot) for slot in range(post % 4)] for post in range(count)]
-    # of one word and of two, in texts and beside several images
     aspects = (["coffee", None, None, "good coffee", None, "the cafe"] * count)[:count]
     texts[1], texts[3], images[2] = None, "", images[2][:1]
     return {"text": texts, "images": images, "aspect": aspects}
