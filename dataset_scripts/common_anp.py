@@ -1,9 +1,10 @@
 """The base of VSO and MVSO: Flickr photos that adjective-noun pairs (ANPs) found, whose sentiment is the label."""
 
+import itertools
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ TABLE, IMAGES, FOLDER = "posts.csv", "images", "posts"
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")
 # A line of 3244ANPs.txt is "1. beautiful [sentiment: 1.00] [#images: 18,487,527]" or, indented by a tab,
 # "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]".
-VSO_LINE = re.compile(r"(?P<indent>\t|\d+\. )(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(?:age|g)s: [\d,]+\]")
+VSO_LINE = re.compile(r"(\t|(?P<number>\d+\. ))(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(age|g)s: [\d,]+\]")
+MVSO_LINE = re.compile(r"(?P<number>)(?P<name>.*\S.*),(?P<score>[^,]*)")
 
 
 @dataclass
@@ -79,68 +81,51 @@ def anp_name(name: str) -> str:
 
 
 def read_vso(path: Path) -> dict[str, float]:
-    """Return {ANP: score} from `3244ANPs.txt`. The file has two levels: adjectives, and the ANPs of each.
+    """Return {ANP: score} from `3244ANPs.txt`, which has a preface, and adjectives with their ANPs below them.
 
     Raises:
         ValueError: If a line is neither an adjective nor an ANP, a score is not a number, or an ANP occurs twice. The
             message names the line.
     """
-    lines = decode_text(path.read_bytes()).splitlines()
-    start = next((number for number, line in enumerate(lines) if VSO_LINE.match(line)), len(lines))  # after a preface
-    scores: dict[str, float] = {}
-    for number, line in enumerate(lines[start:], start=start + 1):
-        if not line.strip():
-            continue
-        entry = VSO_LINE.fullmatch(line.rstrip())
-        where = f"{path}, line {number}"
-        if entry is None:
-            raise ValueError(
-                f"{where}: {line!r} does not have the form '1. adjective [sentiment: 1.00] [#images: 9]' or, after a "
-                "tab, the same for adjective_noun; correct it"
-            )
-        score = _score(entry["score"], where)
-        if entry["indent"] == "\t":
-            _add(scores, entry["name"], score, where)
-    return _not_empty(scores, path)
+    form = "'1. adjective [sentiment: 1.00] [#images: 9]' or, after a tab, the same for adjective_noun"
+    lines = itertools.dropwhile(lambda numbered: not VSO_LINE.match(numbered[1]), _numbered_lines(path))
+    return _read_scores(path, lines, VSO_LINE, form)
 
 
 def read_mvso(path: Path) -> dict[str, float]:
-    """Return {ANP: score} from a list of MVSO, such as `english.csv`. Each line is an ANP, a comma and its score.
+    """Return {ANP: score} from a list of MVSO, such as `english.csv`.
 
     Raises:
-        ValueError: If a line has another form, a score is not a number, or an ANP occurs twice. The message names the
-            line.
+        ValueError: If a line is not an ANP, a comma and a score, a score is not a number, or an ANP occurs twice. The
+            message names the line.
     """
+    return _read_scores(path, _numbered_lines(path), MVSO_LINE, "'adjective_noun,score'")
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    return enumerate(decode_text(path.read_bytes()).splitlines(), start=1)
+
+
+def _read_scores(path: Path, lines: Iterable[tuple[int, str]], pattern: re.Pattern, form: str) -> dict[str, float]:
     scores: dict[str, float] = {}
-    for number, line in enumerate(decode_text(path.read_bytes()).splitlines(), start=1):
+    for number, line in lines:
         if not line.strip():
             continue
-        name, comma, score = line.rpartition(",")
         where = f"{path}, line {number}"
-        if not comma or not name.strip():
-            raise ValueError(f"{where}: a line is 'adjective_noun,score', not {line!r}; correct it")
-        _add(scores, name, _score(score, where), where)
-    return _not_empty(scores, path)
-
-
-def _score(word: str, where: str) -> float:
-    try:
-        score = float(word)
-    except ValueError:
-        score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(f"{where}: the score {word.strip()!r} is not a number; correct it")
-    return score
-
-
-def _add(scores: dict[str, float], name: str, score: float, where: str) -> None:
-    name = anp_name(name)
-    if name in scores:
-        raise ValueError(f"{where}: an earlier line has a score of {name} too; remove one of them")
-    scores[name] = score
-
-
-def _not_empty(scores: dict[str, float], path: Path) -> dict[str, float]:
+        entry = pattern.fullmatch(line.rstrip())
+        if entry is None:
+            raise ValueError(f"{where}: {line!r} does not have the form {form}; correct it")
+        try:
+            score = float(entry["score"])
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise ValueError(f"{where}: the score {entry['score'].strip()!r} is not a number; correct it")
+        if not entry["number"]:  # Numbered lines are adjectives.
+            name = anp_name(entry["name"])
+            if name in scores:
+                raise ValueError(f"{where}: an earlier line has a score of {name} too; remove one of them")
+            scores[name] = score
     if not scores:
         raise ValueError(f"{path} holds no adjective-noun pairs; check that it is the right file")
     return scores

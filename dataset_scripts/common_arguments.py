@@ -31,11 +31,7 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_dir", help="folder of the corpus as its authors ship it")
     parser.add_argument("--config", help="split scheme of the corpus, for example random or clmlf_clean")
     parser.add_argument(
-        "--options",
-        nargs="*",
-        default=[],
-        metavar="NAME=VALUE",
-        help="options of the corpus, for example classes=10",
+        "--options", nargs="*", default=[], metavar="NAME=VALUE", help="options of the corpus, for example classes=10"
     )
     parser.add_argument("--num_proc", type=int, help="number of processes that build the corpus")
 

@@ -55,16 +55,8 @@ def load_corpus(
     """
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
-    data_dir = resolve_data_dir(data_dir)
-    builder = corpus_class(name)(
-        cache_dir=None if cache_dir is None else str(cache_dir),
-        dataset_name=name,
-        config_name=config,
-        hash=cache_key(name, data_dir),
-        data_dir=data_dir,
-        data_files={},
-        **options,
-    )
+    arguments = builder_arguments(name, data_dir) | options
+    builder = corpus_class(name)(cache_dir=cache_dir and str(cache_dir), config_name=config, **arguments)
     if streaming:
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare(num_proc=num_proc)
@@ -76,34 +68,27 @@ def corpus_folder(name: str) -> Path:
     return ROOT / CORPORA[name].partition(".")[0]
 
 
-def corpus_module(name: str) -> str:
-    """Return the full name of the module of a corpus."""
-    folder = corpus_folder(name).name
-    return f"{__package__}.{folder}.{folder}"
-
-
 def corpus_class(name: str) -> type[Corpus]:
     """Return the class that builds a corpus."""
-    return getattr(import_module(corpus_module(name)), CORPORA[name].partition(".")[2])
+    folder, class_name = CORPORA[name].split(".")
+    return getattr(import_module(f"{__package__}.{folder}.{folder}"), class_name)
 
 
-def resolve_data_dir(data_dir: str | Path | None) -> str | None:
-    """Return the absolute path of `data_dir`, so that one folder has one cache."""
-    return None if data_dir is None else str(Path(data_dir).expanduser().resolve())
+def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
+    """Return the arguments of the class that builds a corpus, with the key of its cache as `hash`.
 
-
-def cache_key(name: str, data_dir: str | None) -> str:
-    """Return a hash of all that decides what a corpus holds: its source and the state of its index files.
-
-    Only the entries of `Corpus.INDEX` are read: `datasets` would list every file below `data_dir`, which takes 12 s
-    for 20,000 images on every call. For a folder its time counts, which changes when files are added or removed.
+    The key depends on all that decides what the corpus holds: its source and the entries of `Corpus.INDEX`. `datasets`
+    would list every file below `data_dir`, which takes 12 s for 20,000 images on every call. A folder counts by its
+    time, which changes when files are added or removed.
     """
+    data_dir = data_dir and Path(data_dir).expanduser().resolve()
     digest = hashlib.sha256(source_hash(name).encode())
     for pattern in corpus_class(name).INDEX if data_dir else ():
-        for path in sorted(Path(data_dir).glob(pattern)):
+        for path in sorted(data_dir.glob(pattern)):
             content = content_hash(path) if path.is_file() else ""
             digest.update(f"{path}\0{path.stat().st_mtime_ns}\0{content}\0".encode())
-    return digest.hexdigest()
+    # Without `data_files`, `datasets` would look for them.
+    return {"dataset_name": name, "data_dir": data_dir and str(data_dir), "data_files": {}, "hash": digest.hexdigest()}
 
 
 def source_hash(name: str) -> str:

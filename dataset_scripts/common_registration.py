@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import datasets
 
-from .common_loading import CORPORA, cache_key, corpus_module, resolve_data_dir
+from .common_loading import CORPORA, builder_arguments, corpus_class
 
 TESTED = "5.2.0"  # The release of `datasets` with which `register` was tested.
 
@@ -34,10 +34,9 @@ def register() -> None:
             return original(name, data_dir=data_dir, data_files=data_files, **kwargs)
         if data_files is not None:
             raise ValueError(f"{name} takes data_dir, the folder of its release, and not data_files")
-        data_dir = resolve_data_dir(data_dir)
-        builder_kwargs = {"dataset_name": name, "data_dir": data_dir, "data_files": {}}
-        module = datasets.load.DatasetModule(corpus_module(name), cache_key(name, data_dir), builder_kwargs)
+        arguments = builder_arguments(name, data_dir)
+        module = datasets.load.DatasetModule(corpus_class(name).__module__, arguments.pop("hash"), arguments)
         return SimpleNamespace(get_module=lambda: module)
 
-    modules.update({name: (corpus_module(name), "") for name in CORPORA})
+    modules.update(dict.fromkeys(CORPORA, ("", "")))  # Only the names are read.
     datasets.load.PackagedDatasetModuleFactory = factory

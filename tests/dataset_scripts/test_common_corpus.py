@@ -1,3 +1,5 @@
+"""What the corpora share: encodings, folders, split files, columns."""
+
 import shutil
 
 import pytest
@@ -5,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
-from mmsent.dataset_scripts.common_files import decode_text, release_folder
+from mmsent.dataset_scripts.common_files import decode_text, list_files, release_folder
 from mmsent.dataset_scripts.common_schema import features
 from mmsent.dataset_scripts.common_splits import read_splits, write_splits
 from mmsent.dataset_scripts.mvsa.mvsa import SPLITS
@@ -67,8 +69,28 @@ def test_columns():
 def test_release_folder(tmp_path):
     (tmp_path / "labels.txt").touch()
     assert release_folder("corpus", str(tmp_path), ["labels.txt"]) == tmp_path
-    with pytest.raises(FileNotFoundError, match=r"has no posts: pass .*labels.txt and posts"):
-        release_folder("corpus", str(tmp_path), ["labels.txt", "posts"])
+    assert release_folder("corpus", str(tmp_path), ["labels.txt", "posts"], complete=False) == tmp_path
+    for data_dir, error, message in [
+        (tmp_path, FileNotFoundError, "has no posts: pass the folder .*labels.txt and posts"),
+        (tmp_path / "nowhere", FileNotFoundError, "nowhere does not exist: pass the folder"),
+        (tmp_path / "labels.txt", NotADirectoryError, "labels.txt is a file: unpack the archive and pass the folder"),
+    ]:
+        with pytest.raises(error, match=message):
+            release_folder("corpus", str(data_dir), ["labels.txt", "posts"])
+
+
+def test_list_files(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.jpg").touch()
+    (folder / "b.jpg").symlink_to("a.jpg")
+    assert list_files(folder) == {"a.jpg", "b.jpg"}
+    (folder / "A.jpg").touch()
+    with pytest.raises(ValueError, match="two files of one name, A.jpg and a.jpg"):
+        list_files(folder)
+    (folder / "c.jpg").symlink_to("/etc/passwd")
+    with pytest.raises(ValueError, match="images/c.jpg is a symbolic link to /etc/passwd, out of its folder"):
+        list_files(folder)
 
 
 def test_rows_hash(load):

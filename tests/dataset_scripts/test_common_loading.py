@@ -13,7 +13,11 @@ from tiny import ROOT
 import mmsent
 from mmsent.dataset_scripts import CORPORA, common_loading, corpus_class
 from mmsent.dataset_scripts.common_corpus import Corpus, rows_hash, undecoded
-from mmsent.dataset_scripts.common_loading import cache_key, corpus_folder, source_hash
+from mmsent.dataset_scripts.common_loading import builder_arguments, corpus_folder, source_hash
+
+
+def cache_key(name: str, data_dir: Path | None = None) -> str:
+    return builder_arguments(name, data_dir)["hash"]
 
 
 def paths(posts) -> list[Path]:
@@ -111,10 +115,10 @@ def _other_file_added(release):
 @pytest.mark.parametrize("change", [_new_content_same_time, _new_time, _file_added, _file_removed, _other_file_added])
 def test_only_changes_of_the_index_change_the_key(change, release):
     os.utime(release / "data", ns=(0, 0))  # Any change now gives another time, even with a coarse clock.
-    before = cache_key("mvsa_single", str(release))
-    assert cache_key("mvsa_single", str(release)) == before
+    before = cache_key("mvsa_single", release)
+    assert cache_key("mvsa_single", release) == before
     change(release)
-    assert (cache_key("mvsa_single", str(release)) == before) == (change is _other_file_added)
+    assert (cache_key("mvsa_single", release) == before) == (change is _other_file_added)
 
 
 def test_built_again_after_a_change(release, load, posts):
@@ -133,11 +137,11 @@ def test_source_is_in_the_key(path, tmp_path, monkeypatch):
     (copy / "sample_posts" / "posts.py").write_text("another corpus")
     (copy / "common_screening.py").write_text("shared code that builds no corpus")
     assert source_hash("mvsa_single") == before
-    key = cache_key("mvsa_single", None)
+    key = cache_key("mvsa_single")
     with (copy / path).open("a") as file:
         file.write("# one more line\n")
     assert source_hash("mvsa_single") != before
-    assert cache_key("mvsa_single", None) != key
+    assert cache_key("mvsa_single") != key
 
 
 def test_every_shared_module_of_a_corpus_is_in_the_key():

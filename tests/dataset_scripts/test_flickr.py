@@ -3,16 +3,9 @@
 import csv
 
 import pytest
-from standins import (
-    MVSO_LIST,
-    VSO_LIST,
-    draw,
-    flickr_posts,
-    write_flickr_folder,
-    write_flickr_table,
-)
+from standins import MVSO_LIST, VSO_LIST, draw, flickr_posts, write_flickr_folder, write_flickr_table
 
-from mmsent.dataset_scripts.common_anp import AnpConfig, read_mvso, read_vso
+from mmsent.dataset_scripts.common_anp import read_mvso, read_vso
 from mmsent.dataset_scripts.common_corpus import corpus_notes
 from mmsent.dataset_scripts.common_splits import hash_split
 
@@ -58,32 +51,19 @@ def test_vso(write, load, how):
     assert "10 posts were left out, the scores of their ANPs lie between the thresholds" in notes
 
 
+STUDY_LABELS = {
+    **dict.fromkeys(["beautiful_flower", "beautiful_sky", "old_books"], "positive"),
+    **dict.fromkeys(["drab_city", "long_race"], "negative"),
+}
+
+
 @pytest.mark.parametrize(
     ("config", "labels"),
     [
         # Scores > 0.16 and < -0.1; the thresholds themselves are excluded.
         ("deep_fusion", {"beautiful_flower": "positive", "drab_city": "negative"}),
-        (
-            "study",
-            {
-                "beautiful_flower": "positive",
-                "beautiful_sky": "positive",
-                "drab_city": "negative",
-                "plain_wall": "neutral",
-                "old_books": "positive",
-                "long_race": "negative",
-            },
-        ),
-        (
-            "study_two_classes",
-            {
-                "beautiful_flower": "positive",
-                "beautiful_sky": "positive",
-                "drab_city": "negative",
-                "old_books": "positive",
-                "long_race": "negative",
-            },
-        ),
+        ("study", STUDY_LABELS | {"plain_wall": "neutral"}),
+        ("study_two_classes", STUDY_LABELS),
     ],
 )
 def test_mvso(write, load, config, labels):
@@ -164,23 +144,17 @@ def test_new_posts_of_a_known_anp_are_seen(tmp_path, load):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_line_ends_and_byte_order_mark(tmp_path, load, end):
-    folder = write_flickr_table(tmp_path / "vso", end=end)
-    for name in ("posts.csv", "3244ANPs.txt"):
-        content = (folder / name).read_bytes().replace(b"\r\n", b"\n").replace(b"\n", end.encode())
-        (folder / name).write_bytes(b"\xef\xbb\xbf" + content)
-    loaded = load("vso", data_dir=str(folder))
-    assert by_photo(loaded)["p7"]["text"] == 'word word word word word word word no "7", here'
-
-
-def test_cells_of_several_lines(tmp_path, load):
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_tables_of_any_editor(tmp_path, load, end, bom):
     folder = write_flickr_table(tmp_path / "vso", count=1)
-    text = (
-        'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg\nb,t,one two three four five six,,drab city,p0.jpg'
-    )
-    (folder / "posts.csv").write_text(HEADER + text + "\n")
+    rows = [
+        'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg',
+        "b,t,one two three four five six,,drab city,p0.jpg",
+    ]
+    for name, text in {"posts.csv": HEADER + "\n".join(rows) + "\n", "3244ANPs.txt": VSO_LIST}.items():
+        (folder / name).write_text(bom + text, encoding="utf-8", newline=end)
     rows = by_photo(load("vso", data_dir=str(folder)))
-    assert rows["a"]["text"] == 'one two\nthree "four" five\nsix'
+    assert rows["a"]["text"] == f'one two{end}three "four" five{end}six'
     assert rows["b"]["text"] == "one two three four five six"
 
 
@@ -226,13 +200,6 @@ def test_bad_json(tmp_path, load, content, message):
     assert message in str(error.value.__cause__)
 
 
-def test_two_images_of_one_name(tmp_path, load):
-    folder = write_flickr_folder(tmp_path / "vso")
-    draw(folder / "posts" / "beautiful_flower" / "P7.jpg", 1)
-    with pytest.raises(ValueError, match="two files of one name, P7.jpg and p7.jpg"):
-        load("vso", data_dir=str(folder))
-
-
 def test_release_is_incomplete(tmp_path, load):
     folder = write_flickr_table(tmp_path / "vso")
     (folder / "3244ANPs.txt").unlink()
@@ -267,63 +234,35 @@ def test_vso_list(tmp_path):
     assert read_mvso(tmp_path / "list.csv")["long_race"] == -0.1
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("[sentiment: 2.00]", "[sentiment: 2,00]"), "line 5: the score '2,00' is not a number"),
-        (("[sentiment: 2.00]", "[sentiment: nan]"), "line 5: the score 'nan' is not a number"),
-        (("beautiful_sky [sentiment", "beautiful_sky sentiment"), "line 5: .* does not have the form"),
-        (("beautiful_sky", "beautiful_flower"), "line 5: an earlier line has a score of beautiful_flower too"),
-        (("2. drab [sentiment: -1.00]", "2. drab [sentiment: x]"), "line 6: the score 'x' is not a number"),
-    ],
-)
-def test_broken_vso_list(tmp_path, change, message):
-    path = tmp_path / "3244ANPs.txt"
-    path.write_text(VSO_LIST.replace(*change))
-    with pytest.raises(ValueError, match=message) as error:
-        read_vso(path)
-    assert str(error.value).startswith(str(path))
+SCORE = "[sentiment: 2.00]"
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("read", "content", "message"),
     [
-        ("new_anp,", "line 7: the score '' is not a number"),
-        ("new_anp,1.2.3", "line 7: the score '1.2.3' is not a number"),
-        ("new_anp,inf", "line 7: the score 'inf' is not a number"),
-        ("new_anp", "line 7: a line is 'adjective_noun,score', not 'new_anp'"),
-        (",0.5", "line 7: a line is"),
-        ("Drab City,0.5", "line 7: an earlier line has a score of drab_city too"),
+        (read_vso, VSO_LIST.replace(SCORE, "[sentiment: 2,00]"), "line 5: the score '2,00' is not a number"),
+        (read_vso, VSO_LIST.replace(SCORE, "[sentiment: nan]"), "line 5: the score 'nan' is not a number"),
+        (read_vso, VSO_LIST.replace(SCORE, "sentiment: 2.00"), "line 5: .* does not have the form"),
+        (
+            read_vso,
+            VSO_LIST.replace("beautiful_sky", "beautiful_flower"),
+            "line 5: an earlier line .* beautiful_flower",
+        ),
+        (read_vso, VSO_LIST.replace("sentiment: -1.00", "sentiment: x"), "line 6: the score 'x' is not a number"),
+        (read_mvso, MVSO_LIST + "new_anp,\n", "line 7: the score '' is not a number"),
+        (read_mvso, MVSO_LIST + "new_anp,1.2.3\n", "line 7: the score '1.2.3' is not a number"),
+        (read_mvso, MVSO_LIST + "new_anp,inf\n", "line 7: the score 'inf' is not a number"),
+        (read_mvso, MVSO_LIST + "new_anp\n", "line 7: 'new_anp' does not have the form 'adjective_noun,score'"),
+        (read_mvso, MVSO_LIST + ",0.5\n", "line 7: ',0.5' does not have the form"),
+        (read_mvso, MVSO_LIST + "Drab City,0.5\n", "line 7: an earlier line has a score of drab_city too"),
+        (read_vso, "\n", " holds no adjective-noun pairs"),
+        (read_mvso, "\n", " holds no adjective-noun pairs"),
     ],
 )
-def test_broken_mvso_list(tmp_path, line, message):
-    path = tmp_path / "english.csv"
-    path.write_text(MVSO_LIST + line + "\n")
-    with pytest.raises(ValueError, match=message):
-        read_mvso(path)
-
-
-def test_empty_lists(tmp_path):
-    (tmp_path / "list").write_text("\n")
-    for read in (read_vso, read_mvso):
-        with pytest.raises(ValueError, match="list holds no adjective-noun pairs"):
-            read(tmp_path / "list")
-
-
-@pytest.mark.parametrize(
-    ("score", "strict", "neutral", "label"),
-    [
-        (0.5, True, False, "positive"),
-        (0.16, True, False, None),
-        (0.16, False, False, "positive"),
-        (-0.1, True, True, "neutral"),
-        (-0.1, False, True, "negative"),
-        (0.0, True, False, None),
-        (-2.0, True, False, "negative"),
-    ],
-)
-def test_labels(score, strict, neutral, label):
-    assert AnpConfig("a", positive=0.16, negative=-0.1, strict=strict, neutral=neutral).label(score) == label
+def test_bad_list(tmp_path, read, content, message):
+    (tmp_path / "list").write_text(content)
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'list'},? ?.*{message.strip()}"):
+        read(tmp_path / "list")
 
 
 def test_real_lists(shared_data):

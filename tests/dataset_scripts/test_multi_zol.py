@@ -2,7 +2,6 @@ import pytest
 from standins import ASPECTS, draw, write_multi_zol
 
 from mmsent.dataset_scripts.common_corpus import corpus_notes, undecoded
-from mmsent.dataset_scripts.common_files import decode_text
 
 
 @pytest.fixture
@@ -109,15 +108,6 @@ def test_images_of_every_kind(release, load):
         loaded["validation"][0]
 
 
-def test_without_folder_of_images(release, load):
-    for file in (release / "img").iterdir():
-        file.unlink()
-    (release / "img").rmdir()
-    loaded = load("multi_zol", data_dir=str(release))
-    assert loaded["train"][6]["images"] == []
-    assert corpus_notes(loaded) == [f"no folder {release}/img: all posts are without their images, 8 in number"]
-
-
 @pytest.mark.parametrize("lines_left", [1, 2, 3])
 def test_truncated_last_sample(release, load, lines_left):
     file = release / "zol_Test_jieba.txt"
@@ -165,32 +155,3 @@ def test_bad_line(release, load, line, value, message, streaming, tmp_path, monk
         load("multi_zol", data_dir=str(release), streaming=streaming)
     assert str(error.value).startswith(f"{file}, sample 3, which begins in line 9")
     assert not (tmp_path / "pwned").exists()
-
-
-def test_link_out_of_the_folder(release, load, tmp_path):
-    (tmp_path / "secret.jpg").touch()
-    (release / "img" / "z.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(ValueError, match=r"img/z.jpg is a symbolic link to .*secret.jpg, out of its folder"):
-        load("multi_zol", data_dir=str(release))
-    (release / "img" / "z.jpg").unlink()
-    (release / "img" / "z.jpg").symlink_to("Train_1_0.jpg")  # A link within the folder is allowed.
-    assert load("multi_zol", data_dir=str(release))["train"].num_rows == 18
-
-
-def test_two_images_of_one_name(release, load):
-    draw(release / "img" / "TRAIN_1_0.JPG", 3)
-    with pytest.raises(ValueError, match="two files of one name, TRAIN_1_0.JPG and Train_1_0.jpg"):
-        load("multi_zol", data_dir=str(release))
-
-
-def test_archive(tmp_path, load):
-    (tmp_path / "Multi-ZOL.zip").write_bytes(b"PK")
-    with pytest.raises(NotADirectoryError, match="Multi-ZOL.zip is a file: unpack the archive and pass the folder"):
-        load("multi_zol", data_dir=str(tmp_path / "Multi-ZOL.zip"))
-
-
-def test_gb18030_is_read(release, load):
-    file = release / "zol_Test_jieba.txt"
-    text = decode_text(file.read_bytes())
-    file.write_bytes(text.encode("gb18030"))
-    assert load("multi_zol", data_dir=str(release), split="test")["text"][0].startswith("Test 第 0 台")

@@ -1,4 +1,3 @@
-import itertools
 import json
 import logging
 
@@ -9,23 +8,8 @@ from torch.utils.data import DataLoader
 from mmsent.dataset_scripts import common_corpus
 from mmsent.dataset_scripts.common_corpus import missing_report, undecoded
 from mmsent.dataset_scripts.common_schema import LABELS, features
-from mmsent.dataset_scripts.common_splits import read_splits
 from mmsent.dataset_scripts.mvsa import mvsa
-from mmsent.dataset_scripts.mvsa.make_random_split import random_split
-from mmsent.dataset_scripts.mvsa.mvsa import SPLITS, joint_label
-
-
-def test_label_rule():
-    expected = {
-        frozenset(["positive"]): "positive",
-        frozenset(["neutral"]): "neutral",
-        frozenset(["negative"]): "negative",
-        frozenset(["positive", "neutral"]): "positive",
-        frozenset(["negative", "neutral"]): "negative",
-        frozenset(["positive", "negative"]): None,
-    }
-    for text, image in itertools.product(LABELS, LABELS):
-        assert joint_label(text, image) == expected[frozenset([text, image])]
+from mmsent.dataset_scripts.mvsa.mvsa import joint_label
 
 
 def test_rows(release, posts, load, clmlf):
@@ -43,6 +27,15 @@ def test_rows(release, posts, load, clmlf):
             assert LABELS[row["image_label"]] == image_label
             assert LABELS[row["label"]] == joint_label(text_label, image_label)
     assert loaded["train"][0]["images"][0].size == (8, 6)
+
+
+def test_no_posts(release, load):
+    for file in (release / "data").iterdir():
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="none of the posts of mvsa_single, split clmlf.*unpacked"):
+        load("mvsa_single", data_dir=str(release))
+    with pytest.raises(ValueError, match="mvsa_single cannot be downloaded: pass data_dir.*labelResultAll.txt"):
+        load("mvsa_single")
 
 
 def test_texts_of_all_encodings(write_release, posts, load):
@@ -178,31 +171,6 @@ def test_dataloader_workers(release, load, posts):
     streamed = load("mvsa_single", data_dir=str(release), streaming=True, split="train")
     loader = DataLoader(streamed.select_columns(["id", "text"]), num_workers=2, batch_size=None)
     assert sorted(row["id"] for row in loader) == sorted(list(posts)[:5])
-
-
-# Split files
-
-
-@pytest.mark.parametrize(("scheme", "sizes"), [("clmlf", [3611, 450, 450]), ("random", [3609, 451, 451])])
-def test_split_files(scheme, sizes, clmlf):
-    splits = read_splits(SPLITS / "mvsa_single" / scheme)
-    assert [len(ids) for ids in splits.values()] == sizes
-    ids = [post_id for ids in splits.values() for post_id in ids]
-    assert len(set(ids)) == 4511
-    assert set(ids) == {post_id for ids in clmlf.values() for post_id in ids}
-
-
-def test_random_split_is_the_committed_one(clmlf):
-    ids = [post_id for ids in clmlf.values() for post_id in ids]
-    assert random_split(reversed(ids)) == read_splits(SPLITS / "mvsa_single" / "random")
-
-
-def test_random_config(release, load, posts):
-    splits = read_splits(SPLITS / "mvsa_single" / "random")
-    loaded = load("mvsa_single", "random", data_dir=str(release))
-    for split, rows in loaded.items():
-        assert rows["id"] == [post_id for post_id in splits[split] if post_id in posts]
-    assert sum(loaded.num_rows.values()) == 9
 
 
 # Texts that were translated and back

@@ -3,10 +3,7 @@
 import hashlib
 import io
 import itertools
-import os
 import re
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +14,6 @@ import PIL.Image
 import pytest
 from datasets import load_dataset
 
-from mmsent.dataset_scripts import common_corpus
 from mmsent.dataset_scripts.common_corpus import missing_report, undecoded
 from mmsent.dataset_scripts.common_schema import LABELS, features
 from mmsent.dataset_scripts.common_splits import read_splits
@@ -187,40 +183,6 @@ def test_images_agree_with_the_labels(rows):
 
 def test_the_corpus_is_the_same_everywhere(rows):
     assert fingerprint(rows["validation"]) == FINGERPRINT
-
-
-def test_the_corpus_is_the_same_in_another_process(rows):
-    command = """
-from mmsent.dataset_scripts.sample_posts.posts import make_post, split_ids
-import hashlib
-rows = [make_post(post_id) for post_id in split_ids()["test"]]
-print(hashlib.sha256(repr([list(row.values()) for row in rows]).encode()).hexdigest())
-"""
-    environment = os.environ | {"PYTHONHASHSEED": "1"}
-    output = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, check=True)
-    here = [
-        [row["id"], row["text"], [row["png"]], row["aspect"]]
-        + [LABELS[row[name]] for name in ("label", "text_label", "image_label")]
-        + [KINDS[row["decided_by"]]]
-        for row in rows["test"]
-    ]
-    assert output.stdout.decode().strip() == hashlib.sha256(repr(here).encode()).hexdigest()
-
-
-def test_streaming(built, rows):
-    streamed = load_dataset("sample_posts", split="validation", streaming=True)
-    assert streamed.num_shards == 2
-    assert list(undecoded(streamed)) == list(undecoded(built["validation"]))
-
-
-def test_num_proc(tmp_path, built, monkeypatch):
-    few = {split: ids[:27] for split, ids in split_ids().items()}
-    monkeypatch.setattr(sample_posts, "read_splits", lambda folder: few)
-    monkeypatch.setattr(common_corpus, "CHUNK_SIZE", 10)
-    loaded = load_dataset("sample_posts", cache_dir=str(tmp_path / "cache"), num_proc=2)
-    for split, posts in loaded.items():
-        assert len(posts.cache_files) == 2  # Two processes built it.
-        assert list(undecoded(posts)) == list(undecoded(built[split].select(range(27))))
 
 
 def test_working_directory_does_not_matter(built, tmp_path, monkeypatch):
