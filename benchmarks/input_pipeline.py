@@ -1,20 +1,16 @@
-"""How fast pictures become pixels, against plain PIL and NumPy, and how long uncached training waits for its data.
+"""Measure how fast images become pixels, and how long uncached training waits for its data.
 
-    python benchmarks/input_pipeline.py --data_dir MVSA_Single --text_encoder MINILM \\
-        --image_encoder EFFICIENTNET_LITE0 [--output benchmarks/input_pipeline.json]
+    python benchmarks/input_pipeline.py --data_dir MVSA_Single --text_encoder MINILM --image_encoder EFFICIENTNET_LITE0
 
-The plain way is Image.open, convert, resize, NumPy's division, subtraction and transposition; both make 224 x 224
-pixels of the same files with the same filter in one process, batch by batch in turns. The pictures of MVSA-Single at
-hand are small; "photos" are the same, enlarged to what a phone takes, where decoding at reduced scale counts.
+The baseline is plain PIL and NumPy: Image.open, convert, resize, division, subtraction and transposition. Both ways
+make 224 x 224 pixels of the same files with the same filter in one process, batch by batch in turns. The images of
+MVSA-Single are small. "photos" are the same images, enlarged to the size of a phone's photo, for which decoding at
+reduced scale matters.
 
-The share of waiting is measured over the steps of an epoch of CoMN with both encoders frozen and not cached, after the
-first, which starts the worker.
+The share of waiting is measured over an epoch of CoMN with both encoders frozen and not cached. The first step, which
+starts the worker, is left out.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common_report import parser_of, write_report
 from datasets import load_dataset
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -35,8 +32,8 @@ BATCH_SIZE = 32
 PHOTO = (2048, 1536)
 
 
-def plain(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
-    """(N, 3, H, W) as one writes it without this project."""
+def plain_pixels(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
+    """Return pixels (N, 3, H, W), computed with PIL and NumPy alone."""
     settings = processor.image_processor
     height, width = processor.image_size
     mean, std = (np.array(values, np.float32) for values in (settings.image_mean, settings.image_std))
@@ -48,37 +45,40 @@ def plain(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
     return np.stack(arrays)
 
 
-def ours(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
+def own_pixels(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
+    """Return pixels (N, 3, H, W), computed by the processor."""
     return processor.encode_images([[path] for path in paths])["pixel_values"].squeeze(1).numpy()
 
 
 def compare(paths: list[Path], processor: MultimodalProcessor) -> dict:
+    """Measure both ways on the same files."""
     batches = [paths[start : start + BATCH_SIZE] for start in range(0, len(paths), BATCH_SIZE)]
-    rates: dict[str, list[float]] = {"plain": [], "ours": []}
+    ways = {"plain": plain_pixels, "own": own_pixels}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(REPEATS):
-        seconds = {"plain": 0.0, "ours": 0.0}
+        seconds = dict.fromkeys(ways, 0.0)
         for batch in batches:
-            for name, way in (("plain", plain), ("ours", ours)):
+            for name, way in ways.items():
                 started = time.perf_counter()
                 way(batch, processor)
                 seconds[name] += time.perf_counter() - started
         for name, value in seconds.items():
             rates[name].append(len(paths) / value)
     std = np.array(processor.image_processor.image_std, np.float32)[:, None, None]
-    difference = np.abs(plain(batches[0], processor) - ours(batches[0], processor)) * std * 255
-    median = {name: statistics.median(values) for name, values in rates.items()}
+    difference = np.abs(plain_pixels(batches[0], processor) - own_pixels(batches[0], processor)) * std * 255
+    plain, own = (statistics.median(values) for values in rates.values())
     return {
-        "pictures": len(paths),
-        "images_a_second_plain": round(median["plain"], 1),
-        "images_a_second": round(median["ours"], 1),
-        "ratio": round(median["ours"] / median["plain"], 2),
-        "ratios": [round(o / p, 2) for o, p in zip(rates["ours"], rates["plain"], strict=True)],
+        "images": len(paths),
+        "images_per_second_plain": round(plain, 1),
+        "images_per_second": round(own, 1),
+        "ratio": round(own / plain, 2),
+        "ratios": [round(o / p, 2) for o, p in zip(rates["own"], rates["plain"], strict=True)],
         "mean_difference_of_pixels_of_255": round(float(difference.mean()), 3),
     }
 
 
-def waiting(model: torch.nn.Module, posts, collator: PostCollator, workers: int) -> dict:
-    """The share of the time of a training step that goes by before its batch is there."""
+def share_of_waiting(model: torch.nn.Module, posts, collator: PostCollator, workers: int) -> dict:
+    """Measure the share of a training step that passes before its batch arrives."""
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     waited, total = [], []
@@ -94,46 +94,36 @@ def waiting(model: torch.nn.Module, posts, collator: PostCollator, workers: int)
     return {"steps": len(total) - 1, "share_of_waiting": round(sum(waited[1:]) / sum(total[1:]), 4)}
 
 
+def enlarge(paths: list[Path], folder: str) -> list[Path]:
+    """Write each image at the size of a photo."""
+    photos = [Path(folder, path.name) for path in paths]
+    for path, photo in zip(paths, photos, strict=True):
+        with Image.open(path) as image:
+            image.convert("RGB").resize(PHOTO, Image.Resampling.BICUBIC).save(photo, quality=90)
+    return photos
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, required=True, help="MVSA-Single as its authors ship it")
-    parser.add_argument("--text_encoder", required=True)
-    parser.add_argument("--image_encoder", required=True)
-    parser.add_argument("--output", type=Path, help="write the figures here as JSON too")
+    parser = parser_of(__file__, __doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, help="the folder of MVSA-Single as its authors ship it"
+    )
+    parser.add_argument("--text_encoder", required=True, help="Hub id or folder of a transformer")
+    parser.add_argument("--image_encoder", required=True, help="Hub id or folder of a vision backbone")
     args = parser.parse_args()
     row = ARCHITECTURES["comn"]
     processor = row.processor.from_backbones(args.text_encoder, args.image_encoder)
     paths = sorted((args.data_dir / "data").glob("*.jpg"))[:256]
     figures = {"mvsa_single": compare(paths, processor)}
     with tempfile.TemporaryDirectory() as folder:
-        photos = []
-        for path in paths[:32]:
-            photos.append(Path(folder, path.name))
-            with Image.open(path) as image:
-                image.convert("RGB").resize(PHOTO, Image.Resampling.BICUBIC).save(photos[-1], quality=90)
-        figures[f"photos of {PHOTO[0]} x {PHOTO[1]}"] = compare(photos, processor)
+        figures[f"photos of {PHOTO[0]} x {PHOTO[1]}"] = compare(enlarge(paths[:32], folder), processor)
     posts = load_dataset("mvsa_single", data_dir=str(args.data_dir), split="train").select(range(7 * BATCH_SIZE))
-    model = row.classifier.from_backbones(
-        *(args.text_encoder, args.image_encoder, processor.tokenizer, processor.image_size),
-        freeze_text=True,
-        freeze_image=True,
-    )
+    backbones = (args.text_encoder, args.image_encoder, processor.tokenizer, processor.image_size)
+    model = row.classifier.from_backbones(*backbones, freeze_text=True, freeze_image=True)
     for workers in (0, 1):
-        figures[f"uncached training, {workers} workers"] = waiting(model, posts, PostCollator(processor), workers)
-    print(json.dumps(figures, indent=2))
-    if args.output:
-        result = {
-            "command": "python benchmarks/input_pipeline.py --data_dir MVSA_Single --text_encoder MINILM "
-            f"--image_encoder EFFICIENTNET_LITE0 --output {args.output.as_posix()}",
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "repeats": REPEATS,
-            "batch_size": BATCH_SIZE,
-            "figures": figures,
-        }
-        args.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        waiting = share_of_waiting(model, posts, PostCollator(processor), workers)
+        figures[f"uncached training, {workers} workers"] = waiting
+    write_report(args, figures, repeats=REPEATS, batch_size=BATCH_SIZE)
 
 
 if __name__ == "__main__":
