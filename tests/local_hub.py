@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on 127.0.0.1, in memory: enough of its interface to create, upload, list and download."""
+"""A Hugging Face Hub in memory, on 127.0.0.1: what is needed to create, upload, list and download repositories."""
 
 import base64
 import hashlib
@@ -26,8 +26,8 @@ class Repository:
     commit: str = "0" * 40
 
     def entries(self, folder: str, recursive: bool) -> list[dict]:
-        """Files and folders below `folder`, as the tree endpoint lists them."""
-        found = {}
+        """Return the files and folders below `folder` in the form of the tree endpoint."""
+        entries = {}
         for path, content in self.files.items():
             inner = path.removeprefix(f"{folder}/") if folder else path
             if folder and inner == path:
@@ -35,16 +35,19 @@ class Repository:
             parts = inner.split("/")
             for depth in range(1, len(parts) if recursive else min(len(parts), 2)):
                 name = "/".join(filter(None, [folder, *parts[:depth]]))
-                found[name] = {"type": "directory", "path": name, "size": 0, "oid": "0" * 40}
+                entries[name] = {"type": "directory", "path": name, "size": 0, "oid": "0" * 40}
             if recursive or len(parts) == 1:
                 oid = hashlib.sha1(content).hexdigest()
-                found[path] = {"type": "file", "path": path, "size": len(content), "oid": oid}
-        return list(found.values())
+                entries[path] = {"type": "file", "path": path, "size": len(content), "oid": oid}
+        return list(entries.values())
 
 
 class Hub:
-    """`with Hub() as hub:` serves at `hub.url`; `repositories` maps (kind, id) to what was uploaded, `requests` lists
-    method, path and headers of every request."""
+    """A Hub that serves at `url` within a `with` block.
+
+    `repositories` maps (type, id) to the uploaded repositories. `requests` lists the method, path and headers of every
+    request.
+    """
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
@@ -105,14 +108,14 @@ class Handler(BaseHTTPRequestHandler):
         self.respond(200, {"errors": [], "warnings": []})
 
     def create(self, body: bytes) -> None:
-        wanted = json.loads(body)
-        name = f"{wanted.get('organization') or 'tester'}/{wanted['name']}"
-        key = (wanted.get("type") or "model", name)
+        options = json.loads(body)
+        name = f"{options.get('organization') or 'tester'}/{options['name']}"
+        key = (options.get("type") or "model", name)
         answer = {"url": f"{self.hub.url}/{name}", "id": name, "name": name}
         if key in self.hub.repositories:
             self.respond(409, answer | {"error": "exists"})
             return
-        self.hub.repositories[key] = Repository(wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        self.hub.repositories[key] = Repository(options.get("visibility") == "private" or bool(options.get("private")))
         self.respond(200, answer)
 
     def large_batch(self, body: bytes, *_) -> None:
@@ -170,8 +173,8 @@ class Handler(BaseHTTPRequestHandler):
             self.respond(200, entries)
 
     def repository_paths_info(self, repository: Repository, name: str, revision: str, body: bytes) -> None:
-        wanted = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
-        self.respond(200, [entry for entry in repository.entries("", True) if entry["path"] in wanted])
+        paths = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
+        self.respond(200, [entry for entry in repository.entries("", True) if entry["path"] in paths])
 
     def repository_refs(self, repository: Repository, name: str, argument: str, body: bytes) -> None:
         branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": repository.commit}
@@ -209,14 +212,14 @@ ROUTES = [
 
 
 def environment(hub: Hub, home: Path, **variables: str) -> dict[str, str]:
-    """Of a process that knows no other hub, and that no cache has seen before."""
-    own = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
-    return os.environ | own | {"HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")} | variables
+    """Return the environment of a process that uses only this Hub, with an empty cache in `home`."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"}
+    return os.environ | settings | {"HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")} | variables
 
 
 def push(hub: Hub, home: Path, *argv: str) -> str:
-    """push_to_hub.py as a process; returns what it printed."""
+    """Run push_to_hub.py in a process and return what it prints."""
     command = [sys.executable, str(ROOT / "push_to_hub.py"), *argv]
-    done = subprocess.run(command, env=environment(hub, home, HF_TOKEN=SECRET), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    result = subprocess.run(command, env=environment(hub, home, HF_TOKEN=SECRET), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr

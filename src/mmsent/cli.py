@@ -1,32 +1,32 @@
-"""The command `mmsent`: one word says what to do, what follows it are the arguments of that."""
+"""Run the commands of `mmsent`."""
 
+import argparse
 import sys
 from importlib import import_module
 
-# command -> the module whose `main` runs it, and what it does
+# name of the command -> the module whose `main` runs it, and a description
 COMMANDS = {
-    "predict": ("mmsent.inference.predict", "predict the sentiment of a file or folder of posts"),
-    "explain": ("mmsent.explanation.explain", "show which words and pixels speak for a label"),
-    "benchmark": ("mmsent.training.benchmark", "train a recipe with several seeds and keep the scores"),
-    "audit": ("mmsent.evaluation.audit", "report what to know of a corpus before trusting a score"),
-    "export": ("mmsent.hub.export", "write a corpus as Parquet with its pictures and a card"),
+    "predict": ("mmsent.inference.predict", "predict the sentiment of the posts in a file or folder"),
+    "explain": ("mmsent.explanation.explain", "show which words and pixels support a label"),
+    "benchmark": ("mmsent.training.benchmark", "train a recipe with several seeds and write the scores"),
+    "audit": ("mmsent.evaluation.audit", "report what to know about a corpus before trusting a score"),
+    "export": ("mmsent.hub.export", "write a corpus as Parquet files with its images and a card"),
     "push": ("mmsent.hub.push", "publish a model, a corpus or a demo on the Hugging Face Hub"),
-    "demo": ("mmsent.demo.app", "open a model as a page in the browser"),
+    "demo": ("mmsent.demo.app", "show a model in the browser"),
 }
 
 
 def main() -> int | None:
-    """Run the command that the first argument names; its exit code is returned."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name not in COMMANDS:
-        known = name in ("-h", "--help")
-        lines = ["usage: mmsent COMMAND [arguments]; mmsent COMMAND --help tells the arguments", ""]
-        lines += [f"  {command:10} {text}" for command, (_, text) in COMMANDS.items()]
-        print(
-            "\n".join(lines) if known else f"mmsent: there is no command {name!r}. " + "\n".join(lines),
-            file=sys.stdout if known else sys.stderr,
-        )
-        return 0 if known else 2
+    """Run the command that the first argument names and return its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="mmsent",
+        usage="mmsent COMMAND [arguments]",
+        description="Image-and-text sentiment analysis. `mmsent COMMAND --help` shows the arguments of a command.",
+        epilog="commands:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    name = parser.parse_args(sys.argv[1:2]).command
     module, _ = COMMANDS[name]
     sys.argv = [f"mmsent {name}", *sys.argv[2:]]
     return import_module(module).main()

@@ -1,5 +1,6 @@
-"""What is published: a card for every architecture, the files that it should be, a model that others can load."""
+"""Test what is published: cards of all architectures, the files of each repository, and that others can load them."""
 
+import ast
 import json
 import os
 import re
@@ -7,21 +8,25 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import tiny
 import torch
 import yaml
 from datasets import load_dataset
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, SpaceCard
 from local_hub import SECRET, Hub, environment, push
 from tiny import ROOT
 from transformers import AutoModelForSequenceClassification, AutoProcessor
+from transformers.modelcard import TASK_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from mmsent.hub import push as push_to_hub
 from mmsent.hub.cards import make_card
 from mmsent.hub.export import export
-from mmsent.hub.push import public_command, stage_corpus, stage_model, stage_space
+from mmsent.hub.staging import public_command, stage_corpus, stage_model, stage_space
+from mmsent.hub.wheel import write_wheel
 from mmsent.modeling import ARCHITECTURES
 
 PLACEHOLDER = re.compile(r"(?i:\[more information|todo|tbd|fixme|lorem)|<[a-z_ ]+>|\{[a-z_]+\}|\bNone\b|\bnan\b")
@@ -42,7 +47,7 @@ print(json.dumps([model(**batch).logits.tolist(), classify(posts)]))
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run of train.py on the embedded corpus."""
+    """Return the folder of a run of train.py on the embedded corpus."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     argv = ["train.py", "--output_dir", str(folder), "--num_train_epochs", "1", "--per_device_train_batch_size", "128"]
     argv += ["--modalities", "text", "--report_to", "none", "--disable_tqdm", "true"]
@@ -57,55 +62,73 @@ def trained(tmp_path_factory):
 
 
 def elsewhere(hub: Hub, home: Path, code: str, *argv: str) -> str:
-    """Run code in a process that cannot import this project; returns the last line that it printed."""
+    """Run code in a process that cannot import this project, and return the last line that it prints."""
     home.mkdir(exist_ok=True)
-    hidden = "import sys; sys.modules.update(modeling=None, dataset_scripts=None)\n"  # if this project is installed
+    hidden = "import sys; sys.modules['mmsent'] = None\n"  # The project is installed here.
     command = [sys.executable, "-c", hidden + code, *argv]
     variables = environment(hub, home, PYTHONPATH="")
-    done = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+    result = subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()[-1]
 
 
-def card_of(run: dict, settings: dict, architecture: str, **config) -> str:
-    config = ARCHITECTURES[architecture].config(**config)
-    output = [{"label": config.id2label[0], "score": 1.0}]
-    example = {"text": "A day.", "src": "widget/0.png", "output": output}
-    return make_card("me/name", run, settings, config, [example])
+@pytest.fixture
+def card_of(trained):
+    """Return the card of a model of an architecture; its run and settings can be changed."""
+
+    def card_of(architecture: str, text: str = "A day.", run: dict | None = None, **settings) -> str:
+        config = ARCHITECTURES[architecture].config()
+        output = [{"label": config.id2label[0], "score": 1.0}]
+        example = {"text": text, "src": "widget/0.png", "output": output}
+        settings = read(trained / "settings.json") | settings
+        return make_card("me/name", run or read(trained / "run.json"), settings, config, [example])
+
+    return card_of
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_card_has_no_placeholder(architecture, trained):
-    run = json.loads((trained / "run.json").read_text())
-    settings = json.loads((trained / "settings.json").read_text())
-    card = card_of(run, settings, architecture)
+def test_a_card_is_complete(architecture, card_of, trained):
+    card, scores = card_of(architecture), read(trained / "run.json")["scores"]["test"]
     assert not PLACEHOLDER.search(card), PLACEHOLDER.search(card)
     data = ModelCard(card).data
     assert data.license == "apache-2.0"
-    assert data.eval_results[0].metric_value == round(run["scores"]["test"]["accuracy"], 4)
+    assert data.eval_results[0].metric_value == round(scores["accuracy"], 4)
     assert architecture in data.tags
     for section in ("How to use it", "Labels", "Scores", "Limitations, as measured", "Training"):
-        assert f"## {section}\n" in card
-    low, high = run["scores"]["test"]["accuracy_interval"]
+        assert f"\n\n## {section}\n" in card
+    low, high = scores["accuracy_interval"]
     row = re.search(r"\| test \| this model \|.*", card)[0]
     assert f"{low:.1%} to {high:.1%}" in row
     assert "always the most frequent label | 33.3%" in card
-    assert f"| decided_by = both | {run['scores']['test']['subgroups']['decided_by = both']['posts']} |" in card
+    assert f"| decided_by = both | {scores['subgroups']['decided_by = both']['posts']} |" in card
+    tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
+    assert len(tables) == 4
+    assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
 
 
-def test_a_card_of_a_corpus_that_must_not_be_passed_on(trained):
-    run = json.loads((trained / "run.json").read_text())
-    settings = json.loads((trained / "settings.json").read_text()) | {
-        "dataset": "multi_zol",
-        "dataset_config": "review",
-    }
-    run["missing_posts"] = {"train": ["1", "2"]}
+def test_the_pipeline_tag_is_a_task_of_such_models(card_of):
+    tag = ModelCard(card_of("comn")).data.pipeline_tag
+    assert TASK_MAPPING[tag] is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+
+def test_the_text_of_the_example_is_quoted(card_of):
+    text = 'He said "good" \\ 中文\n'
+    (post,) = re.findall(r"print\(classify\((.*)\)\)", card_of("comn", text))
+    assert ast.literal_eval(post) == {"text": text, "image": "picture.jpg"}
+
+
+def test_the_card_of_a_corpus_that_must_not_be_redistributed(card_of, trained):
+    run = read(trained / "run.json") | {"missing_posts": {"train": ["1", "2"]}}
     del run["scores"]["test"]
-    card = card_of(run, settings, "mimn")
+    card = card_of("mimn", run=run, dataset="multi_zol", dataset_config="review")
     assert ModelCard(card).data.license == "other"
-    assert "Passing on its posts is forbidden: the README of its release forbids" in card
-    assert "train: 2 listed posts were not at hand" in card
-    assert "flattered" in card
+    assert "Redistribution of the posts is forbidden: the README of its release forbids" in card
+    assert "train: 2 listed posts were missing" in card
+    assert "the scores on that split are too high" in card
     assert "## Limitations" in card
 
 
@@ -138,20 +161,20 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
         argv = ["model", str(trained), "--repo_id", "tester/model"]
         push(hub, tmp_path / "home", *argv, "--dry_run", str(dry))
         assert not hub.requests
-        said = push(hub, tmp_path / "home", *argv, "--private")
+        printed = push(hub, tmp_path / "home", *argv, "--private")
         repository = hub.repositories["model", "tester/model"]
         assert repository.private
         assert f"Bearer {SECRET}" in {value for *_, headers in hub.requests for value in headers.values()}
-        got, predicted = json.loads(elsewhere(hub, tmp_path / "other", LOADER, str(picture)))
+        remote_logits, predicted = json.loads(elsewhere(hub, tmp_path / "other", LOADER, str(picture)))
     uploaded = {name: content for name, content in repository.files.items() if name != ".gitattributes"}
     assert uploaded == {str(path.relative_to(dry)): path.read_bytes() for path in dry.rglob("*") if path.is_file()}
-    assert SECRET not in said
+    assert SECRET not in printed
     assert not [name for name, content in uploaded.items() if SECRET.encode() in content]
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     processor = AutoProcessor.from_pretrained(trained)
     batch = processor(text=["A good day.", None, "so plain"], images=[None, str(picture), str(picture)])
     logits = model(**batch).logits
-    torch.testing.assert_close(torch.tensor(got), logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(remote_logits), logits, rtol=0, atol=1e-5)
     for post, scores in zip(predicted, logits.softmax(-1).tolist(), strict=True):
         assert [entry["score"] for entry in post] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
         assert post[0]["label"] == model.config.id2label[scores.index(max(scores))]
@@ -159,7 +182,7 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("model", "is no finished run of train.py: it lacks run.json"), ("corpus", "is no finished export")],
+    [("model", "is not a finished run of train.py: run.json or"), ("corpus", "is not a finished export")],
 )
 def test_what_cannot_be_pushed(kind, message, tmp_path, monkeypatch):
     argv = [kind, str(tmp_path / "missing"), "--repo_id", "me/x", "--dry_run", str(tmp_path / "dry")]
@@ -174,7 +197,7 @@ def test_a_repo_id_has_two_parts(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         push_to_hub.main()
     assert stop.value.code == 2
-    assert "it has the form user/name" in capsys.readouterr().err
+    assert "does not have the form user/name" in capsys.readouterr().err
 
 
 def exported(standins, tmp_path, name: str, write: str):
@@ -184,7 +207,7 @@ def exported(standins, tmp_path, name: str, write: str):
     return tmp_path / "parquet"
 
 
-def test_a_corpus_that_must_not_be_passed_on(standins, tmp_path):
+def test_a_corpus_that_must_not_be_redistributed(standins, tmp_path):
     folder = exported(standins, tmp_path, "multi_zol", "write_multi_zol")
     with pytest.raises(ValueError, match="multi_zol must not be uploaded: the README of its release forbids"):
         stage_corpus(folder, tmp_path / "staged", private=True)
@@ -193,7 +216,7 @@ def test_a_corpus_that_must_not_be_passed_on(standins, tmp_path):
 
 def test_a_corpus_of_unclear_rights_is_private(standins, tmp_path):
     folder = exported(standins, tmp_path, "twitter2015", "write_twitter")
-    with pytest.raises(ValueError, match="twitter2015 is uploaded with --private alone"):
+    with pytest.raises(ValueError, match="twitter2015 can be uploaded only with --private"):
         stage_corpus(folder, tmp_path / "staged", private=False)
     stage_corpus(folder, tmp_path / "staged", private=True)
     names = {path.name for path in (tmp_path / "staged").rglob("*")}
@@ -212,45 +235,73 @@ def test_a_pushed_corpus_loads_by_its_id(tmp_path):
         assert elsewhere(hub, tmp_path / "other", code).split() == [corpus["test"][0]["id"], "6"]
 
 
-def test_a_space_has_all_that_its_page_needs(tmp_path):
+def test_the_files_of_a_space(tmp_path):
     stage_space("me/model", tmp_path, "me/demo")
-    about = yaml.safe_load((tmp_path / "README.md").read_text(encoding="utf-8").split("---")[1])
-    assert about["models"] == ["me/model"]
-    assert (about["sdk"], about["sdk_version"]) == ("gradio", version("gradio"))
-    assert (tmp_path / about["app_file"]).is_file()
-    needed = (tmp_path / "requirements.txt").read_text().split()
-    assert any(line.startswith("captum") for line in needed)
-    assert not list(tmp_path.rglob("__pycache__"))
-    # Run there, with nothing else of this project on the path, it finds its modules and then misses only the model.
-    command = [sys.executable, "-P", "demo/app.py", "--model", "nowhere"]
-    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""}, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "app.py: error: --model nowhere: " in done.stderr
+    data = SpaceCard.load(tmp_path / "README.md").data
+    assert data.models == ["me/model"]
+    assert (data.sdk, data.sdk_version) == ("gradio", version("gradio"))
+    requirements = (tmp_path / "requirements.txt").read_text().split("\n")
+    assert {"captum>=0.9", "gradio>=6.31", "torch>=2.9"} <= set(requirements)
+    assert not [line for line in requirements if line.startswith(("mmsent", "pytest", "ftfy"))]
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"README.md", "LICENSE", "app.py", "requirements.txt", wheel.name}
+    with ZipFile(wheel) as archive:
+        files = archive.namelist()
+    assert {"mmsent/demo/app.py", "mmsent/modeling/comn.py", "mmsent/explanation/templates/page.html"} <= set(files)
+    assert not [name for name in files if "__pycache__" in name]
+    # Without the package of this environment, the app runs from the wheel and only the model is missing.
+    command = [sys.executable, "-P", "app.py", "--model", "nowhere"]
+    hidden = {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(command, cwd=tmp_path, env=os.environ | hidden, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "app.py: error: --model nowhere: " in result.stderr
+
+
+@pytest.mark.slow
+def test_pip_installs_the_wheel_of_a_space(tmp_path):
+    wheel = write_wheel(tmp_path)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    (tmp_path / "again").mkdir()
+    code = (
+        "import sys, mmsent.hub.wheel as w; from pathlib import Path; print(w.__file__, w.write_wheel(Path('again')))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    source, again = result.stdout.split()
+    assert Path(source).is_relative_to(tmp_path / "site")
+    with ZipFile(wheel) as first, ZipFile(tmp_path / again) as second:
+        assert {name: first.read(name) for name in first.namelist()} == {
+            name: second.read(name) for name in second.namelist()
+        }
 
 
 def test_a_space_of_a_folder(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="runs is not of the form user/name"):
+    with pytest.raises(ValueError, match="runs does not have the form user/name"):
         stage_space("runs", tmp_path / "space", "me/demo")
     (tmp_path / "runs" / "comn").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="runs/comn is a folder here: push it as a model"):
+    with pytest.raises(ValueError, match="runs/comn is a local folder: push it as a model"):
         stage_space("runs/comn", tmp_path / "space", "me/demo")
     assert not (tmp_path / "space").exists()
 
 
 @pytest.mark.slow
-def test_a_space_of_no_model(tmp_path):
+def test_a_space_of_a_missing_model(tmp_path):
     with Hub() as hub:
         command = [sys.executable, str(ROOT / "push_to_hub.py"), "space", "me/nowhere", "--repo_id", "tester/demo"]
         env = environment(hub, tmp_path / "home", HF_TOKEN=SECRET)
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        assert "me/nowhere" in done.stderr
+        result = subprocess.run(command, env=env, capture_output=True, text=True)
+        assert result.returncode == 1
+        assert "Traceback" not in result.stderr
+        assert "me/nowhere" in result.stderr
         assert not hub.repositories
 
 
-def test_a_command_without_secrets_and_folders():
+def test_tokens_and_folders_are_removed_from_a_command():
     command = (
         f"train.py --data_dir /home/me/MVSA --hub_token {SECRET} --hub_token={SECRET} --output_dir=/tmp/x --seed 1"
     )
@@ -261,5 +312,5 @@ def test_a_command_without_secrets_and_folders():
 
 def test_an_unfinished_run(trained, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(ValueError, match="is not a finished run"):
         stage_model(tmp_path, tmp_path, "me/x")

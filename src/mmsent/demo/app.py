@@ -1,12 +1,11 @@
-"""A page in the browser: what a model says of a post, why, and what it would say without a part of it.
+"""Show a model in the browser: the scores of a post, the reasons, and the scores without each part of the post.
 
-    python demo/app.py --model RUN_OR_HUB_ID
-
-As a Space, where nobody gives arguments, the model is the one that the Space's README names under `models`.
+mmsent demo --model RUN_OR_HUB_ID
 """
 
 import argparse
 import csv
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -14,168 +13,168 @@ from pathlib import Path
 from shutil import copy2
 
 import gradio as gr
-from datasets import load_dataset
 from huggingface_hub import metadata_load
 from transformers import pipeline
 
 from mmsent.explanation.attribution import explain_post
 from mmsent.explanation.html import to_section
+from mmsent.inference.examples import example_posts
 from mmsent.inference.post_files import open_posts
-from mmsent.inference.predict import records
+from mmsent.inference.predict import predict_rows
+from mmsent.modeling.common_images import MAX_IMAGE_BYTES
 from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
-from mmsent.modeling.common_processing import MAX_IMAGE_BYTES
 
-ROOT = Path.cwd()
-MAX_ROWS = 1000  # of a table: predict.py takes the longer ones
+MAX_ROWS = 1000  # of a table; `mmsent predict` reads any number
 BATCH_SIZE = 16
-EXAMPLES = 3
 
 
 def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
-    """The page of one model: a tab for a post, a tab for a table of posts."""
-    labels = list(pipe.model.config.id2label.values())
-    reads_aspect = pipe.model.reads_aspect
+    """Return the page of one model, with a tab for a post and a tab for a table of posts."""
+    labels = ", ".join(pipe.model.config.id2label.values())
+    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown(
+            f"# Sentiment of a text with images\n`{name}` predicts one of the labels **{labels}**. Without a text or "
+            "without images, the model uses the part that is present."
+        )
+        with gr.Tab("A post"):
+            _add_post_tab(pipe)
+        with gr.Tab("A table of posts"):
+            _add_table_tab(pipe)
+    return page
 
+
+def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
     def analyse(text: str, files: list[str] | None, aspect: str | None) -> Iterator[tuple[dict, str]]:
         post = {"text": text or None, "images": files or [], "aspect": aspect or None}
         try:
             scores = {entry["label"]: entry["score"] for entry in pipe(post)}
-            yield scores, "<p>Looking for the reasons ...</p>"
+            yield scores, "<p>Computing the explanation ...</p>"
             yield scores, to_section(explain_post(pipe.model, pipe.processor, **post))
         except ValueError as error:
-            raise gr.Error(_without_folders(str(error), files), duration=None, print_exception=False) from error
+            raise _error(error, files) from error
+
+    with gr.Row():
+        with gr.Column(min_width=280):
+            text = gr.Textbox(label="Text", lines=3, elem_id="text", placeholder="Shift + Enter analyses the post")
+            files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="images")
+            aspect = gr.Dropdown(
+                pipe.model.config.aspects or [],
+                label="Aspect",
+                info="What the sentiment is about. You can type any words.",
+                allow_custom_value=True,
+                visible=pipe.model.reads_aspect,
+                elem_id="aspect",
+            )
+            button = gr.Button("Analyse", variant="primary", elem_id="analyse")
+        with gr.Column(min_width=280):
+            scores = gr.Label(label="Sentiment", elem_id="scores")
+    reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
+    gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons])
+    fields = [text, files, aspect] if pipe.model.reads_aspect else [text, files]
+    posts = example_posts(Path(tempfile.mkdtemp()) / "examples")
+    examples = [[post["text"], [str(post["image"])], post["aspect"]][: len(fields)] for post in posts]
+    gr.Examples(examples, fields, label="Examples")
+
+
+def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
+    labels = list(pipe.model.config.id2label.values())
+    columns = ["row", "text", "prediction", "error", *(f"score_{label}" for label in labels)]
 
     def analyse_table(table: str | None, files: list[str] | None) -> tuple[list[list], str]:
         try:
             rows = _predict_table(pipe, table, files or [])
         except ValueError as error:
-            raise gr.Error(_without_folders(str(error), [table]), duration=None, print_exception=False) from error
+            raise _error(error, [table]) from error
         output = Path(table).with_name("predictions.csv")
         with output.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *rows])
         return rows, str(output)
 
-    columns = ["row", "text", "prediction", "error", *(f"score_{label}" for label in labels)]
-    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown(
-            f"# Sentiment of a text with pictures\n`{name}` says which of **{', '.join(labels)}** a post is. Leave "
-            "out the text or the pictures, and it judges by what there is."
-        )
-        with gr.Tab("A post"):
-            with gr.Row():
-                with gr.Column(min_width=280):
-                    text = gr.Textbox(label="Text", lines=3, elem_id="text", placeholder="Shift + Enter analyses, too")
-                    files = gr.File(label="Pictures", file_count="multiple", file_types=["image"], elem_id="pictures")
-                    aspect = gr.Dropdown(
-                        pipe.model.config.aspects or [],
-                        label="Aspect",
-                        info="What the sentiment is about; any words will do.",
-                        allow_custom_value=True,
-                        visible=reads_aspect,
-                        elem_id="aspect",
-                    )
-                    button = gr.Button("Analyse", variant="primary", elem_id="analyse")
-                with gr.Column(min_width=280):
-                    verdict = gr.Label(label="Sentiment", elem_id="verdict")
-            reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
-            gr.on([button.click, text.submit], analyse, [text, files, aspect], [verdict, reasons])
-            fields = [text, files, aspect] if reads_aspect else [text, files]
-            gr.Examples([example[: len(fields)] for example in _examples()], fields, label="Try one")
-        with gr.Tab("A table of posts"):
-            gr.Markdown(
-                "A CSV file with the column `text`, the column `images` (names of pictures, `;` between them), or "
-                f"both{'; and the column `aspect`' if reads_aspect else ''}. Drop the pictures that it names beside "
-                f"it. The first {MAX_ROWS:,} rows are read."
-            )
-            with gr.Row():
-                table = gr.File(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
-                pictures = gr.File(
-                    label="Its pictures", file_count="multiple", file_types=["image"], elem_id="table_pictures"
-                )
-            table_button = gr.Button("Analyse the table", variant="primary", elem_id="analyse_table")
-            widths = [60, 250, 110, 220, *[150] * len(labels)]
-            rows = gr.Dataframe(
-                headers=columns,
-                label="Predictions",
-                wrap=True,
-                column_widths=[f"{width}px" for width in widths],
-                elem_id="rows",
-            )
-            download = gr.File(label="The same as a file", elem_id="download")
-            table_button.click(analyse_table, [table, pictures], [rows, download])
-    return page
+    gr.Markdown(
+        "Upload a CSV file with the column `text`, the column `images` (file names, with `;` between them), or both"
+        f"{'. It may have the column `aspect`' if pipe.model.reads_aspect else ''}. Upload the images as well. The "
+        f"first {MAX_ROWS:,} rows are read."
+    )
+    with gr.Row():
+        table = gr.File(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
+        files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="table_images")
+    button = gr.Button("Analyse the table", variant="primary", elem_id="analyse_table")
+    widths = [60, 250, 110, 220, *[150] * len(labels)]
+    rows = gr.Dataframe(
+        headers=columns,
+        label="Predictions",
+        wrap=True,
+        column_widths=[f"{width}px" for width in widths],
+        elem_id="rows",
+    )
+    download = gr.File(label="Predictions as a file", elem_id="download")
+    button.click(analyse_table, [table, files], [rows, download])
 
 
 def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: list[str]) -> list[list]:
-    """A row for each of the table's: number, text, label, what is wrong where it has none, scores.
+    """Return the number, text, label, error and scores of each row of a table.
 
     Raises:
-        ValueError: no table, or one that cannot be read.
+        ValueError: If there is no table, or it cannot be read.
     """
     if table is None:
         raise ValueError("Choose a table first.")
-    found = []
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # the pictures under their own names, and nothing else of this machine
+    results = []
+    # The folder has the images under their own names, and no other file of this machine.
+    with tempfile.TemporaryDirectory() as folder:
         for file in files:
             copy2(file, folder)
-        posts = open_posts(Path(table), dict.fromkeys(("text", "images", "aspect", "id")), Path(folder), False)
+        posts = open_posts(Path(table), image_dir=Path(folder))
         rows = iter(posts)
-        first = islice(rows, MAX_ROWS)
-        while batch := dict(islice(first, BATCH_SIZE)):
-            for record in records(pipe, posts, batch):
+        first_rows = islice(rows, MAX_ROWS)
+        while batch := dict(islice(first_rows, BATCH_SIZE)):
+            for record in predict_rows(pipe, posts, batch):
                 row = batch[record["row"]]
                 text = "" if isinstance(row, ValueError) else row.get(posts.columns["text"])
                 scores = record.get("scores") or dict.fromkeys(pipe.model.config.id2label.values())
                 error = record.get("error", "").replace(f"{folder}/", "")
-                found.append([record["row"], text, record.get("prediction"), error, *scores.values()])
+                results.append([record["row"], text, record.get("prediction"), error, *scores.values()])
         if next(rows, None) is not None:
-            gr.Warning(f"The table has more rows: these are the first {MAX_ROWS:,}. predict.py reads any number.")
-    return found
+            gr.Warning(f"Only the first {MAX_ROWS:,} rows were read. The command `mmsent predict` reads all rows.")
+    return results
 
 
-def _without_folders(message: str, paths: list[str] | None) -> str:
-    """An error's message with the names of files as the user knows them."""
-    for path in paths or []:
+def _error(error: ValueError, paths: list[str | None] | None) -> gr.Error:
+    """Return an error for the page, in which uploaded files have the names that the user knows."""
+    message = str(error)
+    for path in filter(None, paths or []):
         message = message.replace(path, Path(path).name)
-    return message
+    return gr.Error(message, duration=None, print_exception=False)
 
 
-def _examples() -> list[list]:
-    """Posts of the embedded corpus, their pictures as files."""
-    posts = load_dataset("sample_posts", split="test")
-    folder = Path(tempfile.mkdtemp(prefix="examples-"))
-    examples = []
-    for number in range(EXAMPLES):
-        post = posts[number * len(posts) // EXAMPLES]
-        picture = folder / f"{number}.png"
-        post["images"][0].save(picture)
-        examples.append([post["text"], [str(picture)], post["aspect"]])
-    return examples
+def model_of_space(folder: Path) -> str | None:
+    """Return the model that the README.md in the folder of a Space names, or None if there is no such file or name."""
+    card = folder / "README.md"
+    models = (metadata_load(card) or {}).get("models") if card.is_file() else None
+    return models[0] if models else None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", help="run folder or Hub id")
-    parser.add_argument("--port", type=int, help="7860, or the next free one, unless given")
-    args = parser.parse_args()
-    card = ROOT / "README.md"
-    model = args.model or ((metadata_load(card) or {}).get("models") or [None])[0]
-    if model is None:
-        parser.error("--model: which one? A run folder or a Hub id.")
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # A Space runs without arguments, in its own folder.
+    parser.add_argument(
+        "--model",
+        default=model_of_space(Path.cwd()),
+        help="run folder or Hub id (default: the model in the metadata of ./README.md, as in a Space)",
+    )
+    parser.add_argument("--port", type=int, help="port of the page (default: 7860, or the next free one)")
+    args = parser.parse_args(sys.argv[1:])
+    if args.model is None:
+        parser.error("--model is required: give a run folder or a Hub id.")
     try:
-        pipe = pipeline(TASK, model=model, pipeline_class=ImageTextSentimentPipeline)
+        pipe = pipeline(TASK, model=args.model, pipeline_class=ImageTextSentimentPipeline)
     except (OSError, ValueError) as error:
-        parser.error(f"--model {model}: {error}")
-    build(pipe, Path(model).name).launch(
+        parser.error(f"--model {args.model}: {error}")
+    build(pipe, Path(args.model).name).launch(
         server_port=args.port,
         max_file_size=MAX_IMAGE_BYTES,
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         ssr_mode=False,
         footer_links=[],
     )
-
-
-if __name__ == "__main__":
-    main()

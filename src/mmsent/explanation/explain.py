@@ -60,7 +60,10 @@ def main() -> None:
         sys.exit(str(error))
     print(format_scores(explanation))
     for path in args.output:
-        write(explanation, path)
+        try:
+            write(explanation, path)
+        except RuntimeError as error:
+            sys.exit(str(error))
         print(f"wrote {path}")
 
 

@@ -23,11 +23,12 @@ WIDTH = 960  # of the page, in CSS pixels
 SCALE = 1.5  # pixels of the PNG file per CSS pixel
 TIMEOUT = 120  # seconds
 
-# Headless browsers take --window-size as the size of the window, some with and some without its frame.
+# Some browsers take --window-size as the size of the page, others as that of a window with a frame.
 MEASURE = """<script>addEventListener("load", () => {
   const height = Math.ceil(document.body.getBoundingClientRect().height);
-  document.documentElement.dataset.size = `${height}+${outerHeight - innerHeight}`;
+  document.documentElement.dataset.size = `${height} ${innerHeight}`;
 })</script>"""
+WINDOW_HEIGHT = 1000  # in CSS pixels, while the page is measured
 
 
 def find_browser() -> str:
@@ -54,14 +55,14 @@ def write_png(html: str, path: Path) -> None:
     """
     browser = find_browser()
     # The folder is beside the output because a browser that is installed as a Snap cannot read /tmp.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="tmp-") as name:
+    with tempfile.TemporaryDirectory(dir=path.parent.resolve(), prefix="tmp-") as name:
         folder = Path(name)
         page, screenshot = folder / "page.html", folder / "page.png"
         page.write_text(html + MEASURE, encoding="utf-8")
-        size = re.search(r'data-size="(\d+)\+(\d+)"', _run(browser, page, 1000, "--dump-dom"))
-        height, frame = map(int, size.groups())
+        dom = _run(browser, page, WINDOW_HEIGHT, "--dump-dom")
+        height, inner_height = map(int, re.search(r'data-size="(\d+) (\d+)"', dom).groups())
         page.write_text(html, encoding="utf-8")
-        _run(browser, page, height + frame, f"--screenshot={screenshot}")
+        _run(browser, page, height + WINDOW_HEIGHT - inner_height, f"--screenshot={screenshot}")
         with Image.open(screenshot) as image:
             image.crop((0, 0, round(WIDTH * SCALE), round(height * SCALE))).save(path)
 
