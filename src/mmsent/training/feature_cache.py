@@ -1,6 +1,6 @@
 """Store the output of frozen encoders on the disk.
 
-An entry of the cache holds the output of one encoder for one split: a folder of Arrow shards whose name is a hash of
+An entry of the cache holds the output of one encoder for one split: a folder of NumPy files whose name is a hash of
 everything that the output depends on. All runs and architectures that need the same output share the entry. Labels
 and aspects are not part of the hash. Entries can be deleted at any time.
 """
@@ -13,10 +13,9 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from accelerate import PartialState
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -77,16 +76,8 @@ def encode_features(
     is a hash of the encoder's weights and config; of the token ids, or of the image processor's settings and the image
     files; of `dtype` and the pooling; and of `FEATURES_VERSION` and the versions of the packages.
 
-    Args:
-        model: The model with at least one frozen encoder.
-        corpus: The posts by split.
-        collator: The collator of the run.
-        args: The arguments of the run.
-        folder: The folder of the cache.
-        dtype: The type of the stored numbers: float32, or float16 for half the space.
-
     Raises:
-        ValueError: If no encoder is frozen, a feature is too large for float16, or a shard is damaged.
+        ValueError: If no encoder is frozen, a feature is too large for `dtype`, or a shard is damaged.
     """
     frozen = model.frozen_encoders()
     if not frozen:
@@ -219,7 +210,7 @@ def _shards(entry: Path, posts: int) -> dict[Path, range]:
     """Return the file of each shard with the row numbers of its posts."""
     starts = range(0, posts, POSTS_PER_SHARD)
     return {
-        entry / f"{index:05d}.arrow": range(start, min(start + POSTS_PER_SHARD, posts))
+        entry / f"{index:05d}.npy": range(start, min(start + POSTS_PER_SHARD, posts))
         for index, start in enumerate(starts)
     }
 
@@ -258,19 +249,11 @@ def _fill(
                 encoded |= zip(batch, features, strict=True)
                 progress.update(len(batch))
             arrays = [encoded[item] for item in sorted(encoded)] or [np.empty((0, *source.shape), dtype)]
-            _write(path, np.concatenate(arrays), dtype)
-
-
-def _write(path: Path, features: np.ndarray, dtype: str) -> None:
-    if not np.isfinite(features).all():
-        raise ValueError(
-            f"{path}: a feature is not a finite {dtype} number; --features_dtype float32 has the widest range."
-        )
-    width = int(np.prod(features.shape[1:]))
-    schema = Features({"features": List(Value(dtype), length=width)}).arrow_schema
-    column = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), type=schema.field(0).type)
-    with atomic_write(path) as part, pa.OSFile(str(part), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-        stream.write_batch(pa.record_batch([column], schema=schema))
+            shard = np.concatenate(arrays)
+            if not np.isfinite(shard).all():
+                raise ValueError(f"{path}: a feature is too large for {dtype}; use --features_dtype float32.")
+            with atomic_write(path) as temporary:
+                np.save(temporary, shard)
 
 
 class Entry:
@@ -293,13 +276,15 @@ class Entry:
 
     def _map(self, path: Path, count: int) -> np.ndarray:
         try:
-            numbers = Dataset.from_file(str(path)).data.column("features").chunk(0).flatten()
-            return numbers.to_numpy(zero_copy_only=True).reshape(count, *self.shape)
-        except (OSError, ValueError, pa.ArrowException) as error:
+            features = np.load(path, mmap_mode="r").view(np.ndarray)
+            if features.shape != (count, *self.shape):
+                raise ValueError(f"it holds an array of shape {features.shape}")
+        except (OSError, EOFError, ValueError) as error:
             raise ValueError(
                 f"{path} does not hold {count} features of shape {self.shape}: {error}. Delete the file: the next run "
                 "writes it again. (Several machines need a --features_dir that all of them can read.)"
             ) from error
+        return features
 
     def __getitem__(self, row: int) -> np.ndarray:
         start = self.starts[row]

@@ -54,31 +54,28 @@ def _read_recipe(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     for key in recipe:
         if key not in actions:
             raise ValueError(_unknown_key(str(key), parser))
-    values = {key: _convert(value, actions[key]) for key, value in recipe.items()}
+    values = {}
+    for key, value in recipe.items():
+        try:
+            values[key] = _convert(value, actions[key])
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
     validate_typed_dict(TypedDict("Recipe", types, total=False), values)
     return values
 
 
 def _convert(value: Any, action: argparse.Action) -> Any:
-    """Return the value of a recipe in the form that the parser gives to values of the command line.
-
-    Raises:
-        ValueError: If the value is not one of the argument's choices, or not a number where one is needed.
-    """
+    """Return the value of a recipe in the form that the parser gives to values of the command line."""
     if action.nargs == "+" and isinstance(value, dict):  # the mapping {hops: 3} stands for the word hops=3
         words = (f"{name}={yaml.safe_dump(entry, default_flow_style=True)}" for name, entry in value.items())
-        value = [word.removesuffix("...\n").rstrip("\n") for word in words]
-    elif action.nargs == "+" and value is not None:
+        return [word.removesuffix("...\n").rstrip("\n") for word in words]
+    if action.nargs == "+" and value is not None:
         value = [str(entry) for entry in (value if isinstance(value, list) else [value])]
     elif action.type is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            value = float(value)  # YAML reads 1e-5, which has no dot, as a string
-        except ValueError as error:
-            raise ValueError(f"{action.dest} is {value!r}, but it must be a number") from error
-    if action.choices is not None:
-        for entry in value if isinstance(value, list) else [value]:
-            if entry not in action.choices:
-                raise ValueError(f"{action.dest} is {entry!r}, but it must be one of {', '.join(action.choices)}")
+        value = float(value)  # YAML reads 1e-5, which has no dot, as a string
+    for entry in (value if isinstance(value, list) else [value]) if action.choices else []:
+        if entry not in action.choices:
+            raise ValueError(f"{entry!r} is not one of {', '.join(action.choices)}")
     return value
 
 
