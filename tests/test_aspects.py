@@ -19,8 +19,8 @@ processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 batch = processor(**posts)
 assert batch["pixel_values"].shape[1] == 3 and batch["image_mask"].sum(1).tolist() == [3, 3, 1, 0]
 with torch.no_grad():
-    scores = model(**batch).logits.softmax(-1)
-print(json.dumps({"scores": scores.tolist(), "labels": list(model.config.id2label.values())}))
+    logits = model(**batch).logits
+print(json.dumps({"logits": logits.tolist(), "labels": list(model.config.id2label.values())}))
 """
 
 
@@ -54,7 +54,5 @@ def test_multi_zol_from_training_to_prediction(architecture, run, tmp_path, stan
     process = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     result = json.loads(process.stdout.splitlines()[-1])
     assert result["labels"] == ["1", "2", "3", "4", "5", "6", "8", "10"]
-    for scores in result["scores"]:
-        assert sum(scores) == pytest.approx(1, abs=1e-4)
-    screen, battery, *_ = result["scores"]
-    assert max(abs(a - b) for a, b in zip(screen, battery, strict=True)) > 1e-3
+    screen, battery, *_ = result["logits"]
+    assert max(abs(a - b) for a, b in zip(screen, battery, strict=True)) > 1e-3  # the aspect makes a difference

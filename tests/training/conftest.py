@@ -16,8 +16,8 @@ def make_trainer(tmp_path, backbones):
     Without `dropout` nothing is random, and no post depends on the others of its batch.
     """
 
-    def make_trainer(dropout: bool = True, **arguments) -> MultimodalTrainer:
-        processor, model = tiny.build("comn", "transformers", backbones, standardize=False)
+    def make_trainer(dropout=True, encoders="transformers", class_weights=None, **arguments) -> MultimodalTrainer:
+        processor, model = tiny.build("comn", encoders, backbones, standardize=False)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout) and not dropout:
                 module.p = 0.0
@@ -28,6 +28,6 @@ def make_trainer(tmp_path, backbones):
         defaults |= {"load_best_model_at_end": False, "report_to": "none", "disable_tqdm": True, "use_cpu": True}
         args = RunArguments(output_dir=str(tmp_path), **defaults | arguments)
         set_seed(args.seed)
-        return MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows)
+        return MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows, class_weights=class_weights)
 
     return make_trainer
