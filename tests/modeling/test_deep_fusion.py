@@ -1,46 +1,32 @@
-"""Deep Fusion against a slow reading of the paper, its branches, AlexNet's sizes."""
+"""Deep Fusion against the paper step by step, its branches, and its sizes."""
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from by_hand import IMAGES, REGIONS, TEXT, features, linear, random_model, unpadded
 
-from mmsent.modeling.common_cnns import AlexNet, AlexNetConfig, SmallCNNConfig
+from mmsent.modeling.common_cnns import AlexNet, AlexNetConfig
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
 from mmsent.modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification, TextCNN
 
-SIZE, IMAGE_SIZE, REGIONS = 5, 3, 4
+SIZE, IMAGE_SIZE = 5, 3
 
 
-def build(**kwargs) -> DeepFusionForSequenceClassification:
-    torch.manual_seed(0)
-    config = DeepFusionConfig(
-        text_config=WordVectorsConfig(vocab_size=9, hidden_size=SIZE),
-        image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        **{"filters": 2, "fc_sizes": (7, 6), "standardize": False} | kwargs,
-    )
-    model = DeepFusionForSequenceClassification(config).eval()
-    for parameter in model.parameters():  # biases too, which would start at zero
-        torch.nn.init.normal_(parameter, std=0.7)
-    return model
+def build(**fields) -> DeepFusionForSequenceClassification:
+    return random_model("deep_fusion", SIZE, IMAGE_SIZE, 0.7, filters=2, fc_sizes=(7, 6), **fields)
 
 
 def batch() -> dict[str, torch.Tensor]:
-    """Cached features: texts of 7, 4, 2 (shorter than every window) and no tokens; one, two, no and two images."""
-    generator = torch.Generator().manual_seed(1)
-    lengths = torch.tensor([7, 4, 2, 0])
-    return {
-        "text_features": torch.randn(4, 7, SIZE, generator=generator),
-        "attention_mask": (torch.arange(7) < lengths.unsqueeze(1)).long(),
-        "image_features": torch.randn(4, 2, REGIONS, IMAGE_SIZE, generator=generator),
-        "image_mask": torch.tensor([[True, False], [True, True], [False, False], [True, True]]),
-    }
+    """Return posts with texts of 7, 4, 2 (shorter than every window) and no tokens; one, two, no and two images."""
+    attention_mask = [[int(place < length) for place in range(7)] for length in (7, 4, 2, 0)]
+    return features(SIZE, IMAGE_SIZE, attention_mask, [[1, 0], [1, 1], [0, 0], [1, 1]])
 
 
 def slow_text(model, words: list[np.ndarray]) -> list[float]:
-    """Every window of every width, one filter at a time."""
-    features = []
+    """Return the features of a text, from every window of every width, one filter at a time."""
+    values_of_text = []
     for convolution in model.deep_fusion.text_cnn.convolutions:
         weight, bias = convolution.weight.numpy(), convolution.bias.numpy()  # (F, D, window)
         window = weight.shape[2]
@@ -53,31 +39,29 @@ def slow_text(model, words: list[np.ndarray]) -> list[float]:
             for start in range(len(padded) - window + 1)
         ]
         for pool in (np.max, np.mean, np.min):
-            features += [pool([value[f] for value in values]) if values else 0.0 for f in range(len(bias))]
-    return features
+            values_of_text += [pool([value[f] for value in values]) if values else 0.0 for f in range(len(bias))]
+    return values_of_text
 
 
 def slow_logits(model, words, images):
     flattened = [np.concatenate(list(image)) for image in images]
     image = np.mean(flattened, 0) if flattened else np.zeros(REGIONS * IMAGE_SIZE)
-    text = slow_text(model, words) if model.config.branch != "image" else []
+    text = slow_text(model, list(words)) if model.config.branch != "image" else []
     hidden = np.array([*text, *(image if model.config.branch != "text" else [])])
-    layers = [layer for layer in model.classifier if isinstance(layer, torch.nn.Linear)]
-    for layer in layers[:-1]:
-        hidden = np.maximum(layer.weight.numpy() @ hidden + layer.bias.numpy(), 0)
-    return layers[-1].weight.numpy() @ hidden + layers[-1].bias.numpy()
+    *layers, last = [layer for layer in model.classifier if isinstance(layer, torch.nn.Linear)]
+    for layer in layers:
+        hidden = np.maximum(linear(layer, hidden), 0)
+    return linear(last, hidden)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("branch", ["both", "text", "image"])
 def test_equations(branch):
     model, inputs = build(branch=branch), batch()
-    got = model(**inputs).logits
-    for row in range(4):
-        length = int(inputs["attention_mask"][row].sum())
-        words = [word.numpy() for word in inputs["text_features"][row, :length]]
-        images = [image.numpy() for image in inputs["image_features"][row][inputs["image_mask"][row]]]
-        np.testing.assert_allclose(got[row].numpy(), slow_logits(model, words, images), rtol=1e-4, atol=1e-5)
+    logits = model(**inputs).logits
+    for post in range(4):
+        expected = slow_logits(model, *unpadded(inputs, post, TEXT, IMAGES))
+        np.testing.assert_allclose(logits[post].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("branch", "other"), [("text", "image"), ("image", "text")])
@@ -91,7 +75,7 @@ def test_a_branch_does_not_read_the_other_modality(branch, other):
 
 
 @pytest.mark.parametrize("branch", ["text", "image"])
-def test_a_branch_is_saved_loaded_and_trained_on_whole_posts(branch, backbones, tmp_path):
+def test_a_branch_is_saved_and_loaded(branch, backbones, tmp_path):
     processor, model = tiny.build("deep_fusion", "transformers", backbones, branch=branch, freeze_text=True)
     inputs = processor(**tiny.posts())
     model.save_pretrained(tmp_path)
@@ -114,7 +98,7 @@ def test_sizes_of_the_paper():
 
 
 @pytest.mark.parametrize("image_size", [64, 80, 128, 224, 227])
-def test_alexnet_says_how_many_regions_it_gives(image_size):
+def test_alexnet_knows_its_number_of_regions(image_size):
     config = AlexNetConfig(image_size=image_size)
     with torch.no_grad():
         assert AlexNet(config)(torch.zeros(1, 3, image_size, image_size)).flatten(2).shape[2] == config.num_regions

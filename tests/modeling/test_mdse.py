@@ -1,61 +1,32 @@
-"""MDSE against a slow reading of the paper and of its code, its switches, its losses by hand, its size."""
+"""MDSE against the paper and its code step by step, its switches, its loss, and its size."""
 
 import math
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from by_hand import IMAGES, REGIONS, TEXT, features, linear, random_model, small_config, softmax, unpadded, untrained
 
-from mmsent.modeling.common_cnns import SmallCNNConfig
-from mmsent.modeling.common_losses import ratio_contrastive_loss, supervised_contrastive_loss
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
-from mmsent.modeling.mdse import (
-    Block,
-    MDSEConfig,
-    MDSEForSequenceClassification,
-    MDSEModel,
-    modality_importance,
-)
+from mmsent.modeling.mdse import Block, MDSEConfig, MDSEForSequenceClassification, MDSEModel, modality_importance
 
-SIZE, IMAGE_SIZE, REGIONS = 8, 6, 4
+SIZE, IMAGE_SIZE = 8, 6
 OFFICIAL = {"reading": "official", "contrastive_fused": False}
+LABELS = torch.tensor([0, 1, 2, 0])
 
 
-def build(**kwargs) -> MDSEForSequenceClassification:
-    torch.manual_seed(0)
-    config = MDSEConfig(
-        text_config=WordVectorsConfig(vocab_size=9, hidden_size=SIZE),
-        image_config=SmallCNNConfig(image_size=4, channels=(IMAGE_SIZE,)),
-        num_attention_heads=2,
-        **{"standardize": False, **kwargs},
-    )
-    model = MDSEForSequenceClassification(config).eval()
-    for parameter in model.parameters():  # biases too, which would start at zero
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
+def build(**fields) -> MDSEForSequenceClassification:
+    return random_model("mdse", SIZE, IMAGE_SIZE, 0.5, num_attention_heads=2, **fields)
 
 
 def batch() -> dict[str, torch.Tensor]:
-    """Cached features of four posts: ragged texts, none in the last; one image, none, two, two."""
-    generator = torch.Generator().manual_seed(1)
-    return {
-        "text_features": torch.randn(4, 5, SIZE, generator=generator),
-        "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]]),
-        "image_features": torch.randn(4, 2, REGIONS, IMAGE_SIZE, generator=generator),
-        "image_mask": torch.tensor([[True, False], [False, False], [True, True], [True, True]]),
-    }
+    """Return four posts: texts of 5, 3, 1 and no tokens; one image, none, two and two."""
+    attention_mask = [[int(place < length) for place in range(5)] for length in (5, 3, 1, 0)]
+    return features(SIZE, IMAGE_SIZE, attention_mask, [[1, 0], [0, 0], [1, 1], [1, 1]])
 
 
 # ------------------------------------------------------------------------------------------------------- the equations
-
-
-def softmax(scores):
-    weights = np.exp(scores - np.max(scores))
-    return weights / weights.sum()
-
-
-def linear(layer, x):
-    return layer.weight.numpy() @ x + layer.bias.numpy()
 
 
 def norm(layer, x):
@@ -99,12 +70,11 @@ def importance(tokens, cross, mode):
     return softmax(scores) if tokens else []
 
 
-@torch.no_grad()
-def slow_logits(model, text, regions):
-    """One post: text (list of token vectors), regions (list of region vectors)."""
+def slow_logits(model, text, images):
+    """Return the logits of one post from its tokens (L, D) and images (K, R, D)."""
     config, base = model.config, model.mdse
-    z, v = text, [linear(base.image_proj, region) for region in regions]
-    f_v_tokens = block(base.image_to_text, z, v)  # equation 1: as many positions as the text has
+    z, v = list(text), [linear(base.image_proj, region) for image in images for region in image]
+    f_v_tokens = block(base.image_to_text, z, v)  # equation 1: as many positions as the text
     f_z_tokens = block(base.text_to_image, v, z)
     both = f_v_tokens + f_z_tokens
     if config.reading == "official":
@@ -144,24 +114,18 @@ VARIANTS = [
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_equations(variant):
     model, inputs = build(**variant), batch()
-    got = model(**inputs).logits
-    for row in range(4):
-        text = [x.numpy() for x, kept in zip(inputs["text_features"][row], inputs["attention_mask"][row]) if kept]  # noqa: B905
-        regions = [
-            region.numpy()
-            for image, kept in zip(inputs["image_features"][row], inputs["image_mask"][row], strict=True)
-            if kept
-            for region in image
-        ]
-        np.testing.assert_allclose(got[row].numpy(), slow_logits(model, text, regions), rtol=1e-3, atol=1e-4)
+    logits = model(**inputs).logits
+    for post in range(4):
+        expected = slow_logits(model, *unpadded(inputs, post, TEXT, IMAGES))
+        np.testing.assert_allclose(logits[post].numpy(), expected, rtol=1e-3, atol=1e-4)
 
 
 # -------------------------------------------------------------------------------------------------------- the switches
 
 
-def test_modules_of_each_variant():
-    def blocks(**kwargs):
-        return sorted(name for name, module in build(**kwargs).mdse.named_modules() if isinstance(module, Block))
+def test_blocks_of_each_variant():
+    def blocks(**fields):
+        return sorted(name for name, module in build(**fields).mdse.named_modules() if isinstance(module, Block))
 
     cross = ["image_to_text", "text_to_image"]
     assert blocks() == [cross[0], "private_blocks.image", "private_blocks.text", cross[1]]
@@ -173,13 +137,10 @@ def test_modules_of_each_variant():
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_weight_is_trained(variant):
-    model = build(**variant)
-    model(**batch(), labels=torch.tensor([0, 1, 2, 0])).loss.backward()
-    without = [n for n, p in model.named_parameters() if "encoder" not in n and not p.grad.abs().sum()]
-    assert without == []
+    assert untrained(build(**variant), batch(), LABELS) == []
 
 
-def test_without_private_image_features_there_are_no_importances_of_regions():
+def test_importances_exist_only_for_private_features():
     output = build(ipfl=False)(**batch())
     assert output.image_attentions == ()
     assert output.text_attentions[0].shape == (4, 5)
@@ -188,17 +149,8 @@ def test_without_private_image_features_there_are_no_importances_of_regions():
     assert output.image_attentions[0].shape == (4, 2 * REGIONS)
 
 
-def test_private_features_are_of_their_own_modality():
-    """f_v's private half changes with the image's importances alone: with weights on one token, that token is gone."""
-    model = build(adaptation=False).mdse
-    tokens, mask = torch.randn(1, 3, SIZE), torch.ones(1, 3, dtype=torch.bool)
-    weights = torch.tensor([[0.0, 1.0, 0.0]])
-    private = model._private("image", tokens, mask, weights)
-    torch.testing.assert_close(private, tokens[:, [0, 2]].sum(1) / 3)
-
-
-def test_the_papers_importance_saturates_on_one_token_and_the_scaled_one_does_not():
-    """Features of unit variance, 768 wide, 196 regions and 128 tokens: the paper's sizes."""
+def test_the_papers_importance_selects_one_token_and_the_scaled_one_does_not():
+    """Features of unit variance with the paper's sizes: width 768, 196 regions and 128 tokens."""
     torch.manual_seed(0)
     regions, cross = torch.randn(16, 196, 768), torch.randn(16, 128, 768)
     masks = torch.ones(16, 196, dtype=torch.bool), torch.ones(16, 128, dtype=torch.bool)
@@ -211,16 +163,14 @@ def test_the_papers_importance_saturates_on_one_token_and_the_scaled_one_does_no
     assert (scaled.argmax(1) == paper.argmax(1)).all()
 
 
-def test_the_official_reading_drops_a_transformers_first_token(backbones):
-    import tiny
-
+def test_the_official_reading_drops_the_first_token_of_a_transformer(backbones):
     processor, model = tiny.build("mdse", "transformers", backbones, **OFFICIAL)
     inputs = dict(processor(text=["good day"], images=[[tiny.picture(0)]]))
-    features, _ = model.encode_text(inputs.pop("input_ids"), inputs["attention_mask"], None)
-    changed = features.clone()
+    tokens, _ = model.encode_text(inputs.pop("input_ids"), inputs["attention_mask"], None)
+    changed = tokens.clone()
     changed[:, 0] += 1
     with torch.no_grad():
-        one, other = (model(**inputs, text_features=value) for value in (features, changed))
+        one, other = (model(**inputs, text_features=value) for value in (tokens, changed))
     assert torch.equal(one.logits, other.logits)
     assert one.text_attentions[0][0, 0] == 0
 
@@ -232,92 +182,30 @@ def test_bad_settings():
         MDSEConfig(reading="official", num_attention_heads=2)
 
 
-def test_five_blocks_of_the_papers_size():
-    config = MDSEConfig(
-        text_config=WordVectorsConfig(vocab_size=2, hidden_size=768),
-        image_config=SmallCNNConfig(image_size=4, channels=(4,)),
-        num_attention_heads=16,
-    )
+def test_blocks_of_the_papers_size():
+    config = small_config("mdse", 768, 4, num_attention_heads=16)
     assert sum(parameter.numel() for _ in range(5) for parameter in Block(config).parameters()) == 17_733_120
     four = [module for module in MDSEModel(config).modules() if isinstance(module, Block)]
     assert sum(p.numel() for module in four for p in module.parameters()) == 4 * 3_546_624
 
 
-# ---------------------------------------------------------------------------------------------------------- the losses
+# ------------------------------------------------------------------------------------------------------------ the loss
 
 
-def test_supervised_contrastive_loss_by_hand():
-    """Three unit vectors at 0°, 60° and 90°, the first two of one label, τ = 0.5."""
-    features = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)], [0.0, 1.0]]) * torch.tensor([[1.0], [3.0], [0.1]])
-    cosines = {(0, 1): 0.5, (0, 2): 0.0, (1, 2): math.sqrt(0.75)}
-    share = {pair: math.exp(cosine / 0.5) for pair, cosine in cosines.items()}
-    first = -math.log(share[0, 1] / (share[0, 1] + share[0, 2]))
-    second = -math.log(share[0, 1] / (share[0, 1] + share[1, 2]))
-    loss = supervised_contrastive_loss(features, torch.tensor([1, 1, 0]), 0.5)
-    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-5)  # the third has none of its label
-
-
-def test_supervised_contrastive_loss_is_the_mean_over_positives():
-    torch.manual_seed(0)
-    features, labels = torch.randn(9, 4), torch.tensor([0, 0, 1, 1, 1, 2, 0, 1, 1])
-    unit = torch.nn.functional.normalize(features, dim=1)
-    terms = []
-    for i in range(9):
-        positives = [p for p in range(9) if p != i and labels[p] == labels[i]]
-        total = sum(math.exp(unit[i] @ unit[a] / 0.07) for a in range(9) if a != i)
-        if positives:
-            terms.append(
-                -sum(math.log(math.exp(unit[i] @ unit[p] / 0.07) / total) for p in positives) / len(positives)
-            )
-    loss = supervised_contrastive_loss(features, labels, 0.07)
-    assert loss.item() == pytest.approx(sum(terms) / len(terms), rel=1e-4)
-
-
-def test_ratio_contrastive_loss_by_hand():
-    """Vectors at 0°, 60°, 180°: C = (1 + cos) / 2 is 0.75, 0 and 0.25; a cosine of -1 is no NaN."""
-    features = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)], [-1.0, 0.0]])
-    loss = ratio_contrastive_loss(features, torch.tensor([1, 1, 0]))
-    assert loss.item() == pytest.approx(-math.log(0.75 / (0.75 + 0.25)), rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "loss", [lambda f, y: supervised_contrastive_loss(f, y, 0.07), ratio_contrastive_loss], ids=["supcon", "ratio"]
-)
-def test_losses_are_finite_without_any_pair(loss):
-    features = torch.randn(3, 4, requires_grad=True)
-    value = loss(features, torch.tensor([0, 1, 2]))
-    value.backward()
-    assert value.isfinite()
-    assert features.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("contrastive", ["supcon", "paper_ratio"])
-def test_loss_draws_one_label_together(contrastive):
-    labels = torch.tensor([0, 0, 1, 1])
-    losses = {
-        "supcon": lambda f: supervised_contrastive_loss(f, labels, 0.07),
-        "paper_ratio": lambda f: ratio_contrastive_loss(f, labels),
-    }
-    apart, together = torch.eye(4), torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    assert losses[contrastive](together) < losses[contrastive](apart)
-
-
-def test_labels_of_each_modality_are_used():
-    labels = torch.tensor([0, 1, 2, 0])
+def test_the_loss_uses_the_labels_of_each_modality():
     model = build()
-    plain = model(**batch(), labels=labels).loss
-    assert torch.equal(model(**batch(), labels=labels, text_labels=labels, image_labels=labels).loss, plain)
-    assert model(**batch(), labels=labels, text_labels=labels.flip(0)).loss != plain
-    assert model(**batch(), labels=labels, image_labels=labels.flip(0)).loss != plain
+    plain = model(**batch(), labels=LABELS).loss
+    assert torch.equal(model(**batch(), labels=LABELS, text_labels=LABELS, image_labels=LABELS).loss, plain)
+    assert model(**batch(), labels=LABELS, text_labels=LABELS.flip(0)).loss != plain
+    assert model(**batch(), labels=LABELS, image_labels=LABELS.flip(0)).loss != plain
     alone = build(contrastive="none")
-    expected = torch.nn.functional.cross_entropy(alone(**batch()).logits, labels)
-    torch.testing.assert_close(alone(**batch(), labels=labels, text_labels=labels.flip(0)).loss, expected)
+    expected = torch.nn.functional.cross_entropy(alone(**batch()).logits, LABELS)
+    torch.testing.assert_close(alone(**batch(), labels=LABELS, text_labels=LABELS.flip(0)).loss, expected)
 
 
-def test_members_and_weight_of_the_loss():
-    labels = torch.tensor([0, 1, 2, 0])
-    loss = {fused: build(contrastive_fused=fused)(**batch(), labels=labels).loss.item() for fused in (True, False)}
+def test_vectors_and_weight_of_the_contrastive_loss():
+    loss = {fused: build(contrastive_fused=fused)(**batch(), labels=LABELS).loss.item() for fused in (True, False)}
     assert loss[True] != loss[False]
-    cross_entropy = build(contrastive="none")(**batch(), labels=labels).loss.item()
-    half = build(contrastive_weight=0.5)(**batch(), labels=labels).loss.item()
+    cross_entropy = build(contrastive="none")(**batch(), labels=LABELS).loss.item()
+    half = build(contrastive_weight=0.5)(**batch(), labels=LABELS).loss.item()
     assert half - cross_entropy == pytest.approx((loss[True] - cross_entropy) / 2, rel=1e-4)
