@@ -1,36 +1,41 @@
-"""Kill trainings with SIGKILL at random moments and see whether each ends as the one that was left alone.
+"""Kill trainings with SIGKILL at random moments and check that each ends like one that was not killed.
 
-    python benchmarks/soak.py [--kills 60] [--output benchmarks/soak.json]
+    python benchmarks/soak.py [--kills 60] [--seed 0] [--output benchmarks/soak.json]
 
-A run takes posts through data workers, augmentation, dropout and gradient accumulation, evaluates and saves every
-second step, and logs every third. It is killed five times and then left to finish. Kills come by the clock, spread
-over the whole run; at a step; in an evaluation; between two files of a checkpoint; and while one is being written.
+A run reads its posts in data workers, with augmentation, dropout and accumulated gradients. It evaluates and saves
+every second step, and logs every third. It is killed five times and then finishes. A kill comes after a random time,
+at a step, in an evaluation, between two files of a checkpoint, or while a checkpoint is being written.
 """
 
-import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="0")  # a process with threads should not fork
+os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="0")  # A process with threads should not fork.
+sys.path.insert(0, str(Path(__file__).parents[1]))  # train.py is not installed.
 
 import torch  # noqa: E402
+from common_report import parser_of, write_report  # noqa: E402
 from datasets import load_dataset  # noqa: E402
 
 import train  # noqa: E402
-from mmsent.training import run_folder
+from mmsent.training import exact_resume  # noqa: E402
+from mmsent.training.run_folder import RUN, checkpoints, is_complete, step_of  # noqa: E402
 from mmsent.training.trainer import MultimodalTrainer  # noqa: E402
 
-KILLS_A_RUN = 5
+KILLS_PER_RUN = 5
+STEPS = 12
 POSTS = {"train": 60, "validation": 25, "test": 23}
-KINDS = ("clock", "step", "evaluation", "saving", "writing")
-DURATIONS = ("runtime", "per_second")
+# How often each place is reached in a run. "clock" and "writing" are chosen by time.
+CALLS = {"clock": 0, "step": 2 * STEPS, "evaluation": STEPS // 2, "saving": 6 * STEPS // 2, "writing": 0}
 ARGUMENTS = [
     *("--model_kwargs", "dropout=0.3", "--image_augmentation", "flip", "crop", "--dataloader_num_workers", "1"),
     *("--num_train_epochs", "2", "--per_device_train_batch_size", "5", "--gradient_accumulation_steps", "2"),
@@ -47,11 +52,11 @@ def write_corpus(folder: Path) -> None:
         posts.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
 
 
-def start(function, log: Path) -> int:
-    """Call a function in a process of its own that begins with all modules imported; returns the process's id."""
+def start(function: Callable[[], None], log: Path) -> int:
+    """Call a function in a new process, where all modules are imported already, and return the process id."""
     child = os.fork()
     if child == 0:
-        os.setsid()  # data workers die with it
+        os.setsid()  # A kill of the process group includes the data workers.
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -65,131 +70,142 @@ def start(function, log: Path) -> int:
     return child
 
 
-def run_training(corpus: Path, run: Path, count_down: dict[str, int]) -> None:
-    """Train; a process with a count that comes to zero kills itself there, data workers and all."""
+def run_training(corpus: Path, run: Path, place: str = "", calls: int = 0) -> None:
+    """Train. With a place, the process and its data workers are killed when the place is reached for the n-th time."""
 
-    def counted(kind, function):
+    def counted(function):
         def call(*args, **kwargs):
-            count_down[kind] = count_down.get(kind, 0) - 1
-            if count_down[kind] == 0:
+            nonlocal calls
+            calls -= 1
+            if calls == 0:
                 os.killpg(0, signal.SIGKILL)
             return function(*args, **kwargs)
 
         return call
 
-    MultimodalTrainer.training_step = counted("step", MultimodalTrainer.training_step)
-    MultimodalTrainer.prediction_step = counted("evaluation", MultimodalTrainer.prediction_step)
-    run_folder._flush = counted("saving", run_folder._flush)
-    torch.save = counted("saving", torch.save)
-    run_folder.shutil.rmtree = counted("saving", run_folder.shutil.rmtree)
+    targets = {
+        "step": [(MultimodalTrainer, "training_step")],
+        "evaluation": [(MultimodalTrainer, "prediction_step")],
+        "saving": [(torch, "save"), (shutil, "rmtree"), (exact_resume, "complete_checkpoint")],
+    }
+    for owner, name in targets.get(place, []):
+        setattr(owner, name, counted(getattr(owner, name)))
     sys.argv = ["train.py", "--dataset", str(corpus), "--output_dir", str(run), *ARGUMENTS]
     train.main()
 
 
-def ended(child: int) -> int | None:
-    """The exit status of a process, None while it runs; negative: the signal that killed it."""
-    found, status = os.waitpid(child, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
+def exit_status(child: int, log: Path, wait: bool = False) -> int | None:
+    """Return the exit status of a process, `None` while it runs, and the negative signal if one killed it.
 
-
-def kill_once(kind: str, corpus: Path, run: Path, log: Path, seconds: float, calls: int, rng: random.Random) -> bool:
-    """Start or go on with a run, and kill it; False if it was through before."""
-    count = {kind: rng.randint(1, calls)} if kind in ("step", "evaluation", "saving") else {}
-    child = start(lambda: run_training(corpus, run, count), log)
-    until = time.time() + rng.uniform(0, seconds)
-    if kind == "writing":  # wait for a checkpoint that is being written, and a little more
-        patience, until = rng.randint(0, 2), float("inf")
-        seen: set[str] = set()
-    while (status := ended(child)) is None:
-        if kind == "writing" and until == float("inf"):
-            seen |= {path.name for path in run.glob("tmp-checkpoint-*")}
-            if len(seen) > patience:
-                until = time.time() + rng.uniform(0, 0.15)
-        if kind in ("clock", "writing") and time.time() >= until:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return True
-        time.sleep(0.002)
-    if status not in (0, -signal.SIGKILL):
+    Raises:
+        RuntimeError: If the process failed by itself.
+    """
+    ended, status = os.waitpid(child, 0 if wait else os.WNOHANG)
+    status = os.waitstatus_to_exitcode(status) if ended else None
+    if status not in (None, 0, -signal.SIGKILL):
         raise RuntimeError(f"a run failed by itself:\n{log.read_text()[-3000:]}")
+    return status
+
+
+def incomplete_checkpoints(run: Path) -> set[str]:
+    return {path.name for path in run.glob("checkpoint-*") if not is_complete(path)}
+
+
+def kill_once(place: str, corpus: Path, run: Path, log: Path, seconds: float, calls: int, rng: random.Random) -> bool:
+    """Start or resume a run and kill it. Return `False` if it ended before the kill.
+
+    Args:
+        seconds: Time within which the run is killed if the place is "clock".
+        calls: How often the place is reached at most.
+    """
+    child = start(lambda: run_training(corpus, run, place, rng.randint(1, max(1, calls))), log)
+    moment = time.time() + rng.uniform(0, seconds) if place == "clock" else float("inf")
+    skipped_checkpoints, seen = rng.randint(0, 2), set()
+    while (status := exit_status(child, log)) is None:
+        if place == "writing" and moment == float("inf"):
+            seen |= incomplete_checkpoints(run)
+            if len(seen) > skipped_checkpoints:
+                moment = time.time() + rng.uniform(0, 0.05)
+        if time.time() >= moment:
+            os.killpg(child, signal.SIGKILL)
+            return exit_status(child, log, wait=True) != 0
+        time.sleep(0.002)
     return status != 0
 
 
 def result(run: Path) -> dict:
-    """What must be equal: weights, scores and logs, durations left out."""
-    report = json.loads((run / run_folder.RUN).read_text())
-    log = [{k: v for k, v in row.items() if not k.endswith(DURATIONS)} for row in report["log"]]
+    """Return what must be equal: the weights, the scores and the log without durations."""
+    report = json.loads((run / RUN).read_text())
+    log = [{k: v for k, v in entry.items() if not k.endswith(("runtime", "per_second"))} for entry in report["log"]]
     return {"weights": report["weights_sha256"], "scores": report["scores"], "log": log}
 
 
 def finish(corpus: Path, run: Path, log: Path) -> float:
+    """Train to the end, and return how many seconds that took."""
     started = time.time()
-    child = start(lambda: run_training(corpus, run, {}), log)
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise RuntimeError(f"a run failed by itself:\n{log.read_text()[-3000:]}")
+    exit_status(start(lambda: run_training(corpus, run), log), log, wait=True)
     return time.time() - started
 
 
+def kill_run(number: int, corpus: Path, run: Path, log: Path, seconds: float, rng: random.Random) -> Counter:
+    """Kill a run several times and let it finish. Return the number of kills by place, and of `"lost"` checkpoints
+    and of kills that came `"too late"`."""
+    counts, places = Counter(), list(CALLS)
+    for attempt in range(KILLS_PER_RUN):
+        before = max(map(step_of, checkpoints(run)), default=0)
+        place, share_left = places[(number + attempt) % len(places)], 1 - before / STEPS
+        calls = int(CALLS[place] * share_left)
+        if not kill_once(place, corpus, run, log, seconds * (0.3 + 0.7 * share_left), calls, rng):
+            counts["too late"] += 1
+            break
+        counts[place] += 1
+        after = max(map(step_of, checkpoints(run)), default=0)
+        # A finished run, which has run.json, keeps the best checkpoint only.
+        counts["lost"] += after < before and not (run / RUN).exists()
+    if not (run / RUN).exists():
+        finish(corpus, run, log)
+    return counts
+
+
 def soak(kills: int, seed: int, folder: Path) -> dict:
-    """Kill runs until there were so many kills; returns the report."""
+    """Kill runs until there were that many kills, and return the figures."""
     started, rng = time.time(), random.Random(seed)
     corpus, log = folder / "corpus", folder / "log"
-    os.waitpid(start(lambda: write_corpus(corpus), log), 0)
+    exit_status(start(lambda: write_corpus(corpus), log), log, wait=True)
     finish(corpus, folder / "straight", log)
-    wanted = result(folder / "straight")
-    seconds = finish(corpus, folder / "again", log)  # without the time to prepare the corpus
-    if result(folder / "again") != wanted:
-        raise RuntimeError("two runs that nobody killed differ")
-    steps = 12
-    calls = {"step": 2 * steps, "evaluation": steps // 2, "saving": 25 * steps // 2, "clock": 0, "writing": 0}
-    made, lost, equal, runs, too_late = Counter(), 0, 0, 0, 0
-    while made.total() < kills:
+    expected = result(folder / "straight")
+    seconds = finish(corpus, folder / "again", log)  # The corpus is prepared by now.
+    if result(folder / "again") != expected:
+        raise RuntimeError("two runs differ that were not killed")
+    counts, equal, runs = Counter(), 0, 0
+    while sum(counts[place] for place in CALLS) < kills:
         runs += 1
         run = folder / f"run-{runs}"
-        for number in range(KILLS_A_RUN):
-            before = max(map(run_folder.step_of, run_folder.checkpoints(run)), default=0)
-            kind = KINDS[(runs + number) % len(KINDS)]
-            # what is left of the run is shorter with every kill
-            share = 1 - before / steps
-            killed = kill_once(
-                kind, corpus, run, log, seconds * (0.3 + 0.7 * share), max(1, int(calls[kind] * share)), rng
-            )
-            after = max(map(run_folder.step_of, run_folder.checkpoints(run)), default=0)
-            if not killed:
-                too_late += 1
-                break
-            made[kind] += 1
-            # with run.json the run is over, and of its checkpoints only the best is left
-            lost += after < before and not (run / run_folder.RUN).exists()
-        if not (run / run_folder.RUN).exists():
-            finish(corpus, run, log)
-        equal += result(run) == wanted
-        print(f"{made.total()} kills, {runs} runs, {equal} equal, {lost} checkpoints lost", flush=True)
+        counts += kill_run(runs, corpus, run, log, seconds, rng)
+        equal += result(run) == expected
+        print(f"{runs} runs, {equal} equal, {counts['lost']} checkpoints lost", flush=True)
     return {
-        "command": f"python benchmarks/soak.py --kills {kills} --seed {seed}",
-        "kills": dict(made),
-        "kills_in_all": made.total(),
+        "kills": {place: counts[place] for place in CALLS},
+        "kills_in_all": sum(counts[place] for place in CALLS),
         "runs": runs,
         "runs_equal_to_the_straight_one": equal,
-        "checkpoints_lost": lost,
-        "runs_that_ended_before_a_kill": too_late,
+        "checkpoints_lost": counts["lost"],
+        "runs_that_ended_before_a_kill": counts["too late"],
         "seconds_of_the_straight_run": round(seconds, 1),
         "seconds": round(time.time() - started),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__file__, __doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        report = soak(args.kills, args.seed, Path(folder))
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if report["checkpoints_lost"] or report["runs_equal_to_the_straight_one"] != report["runs"]:
-        sys.exit("a run lost a checkpoint or ended otherwise than the one that was left alone")
+        figures = soak(args.kills, args.seed, Path(folder))
+    write_report(args, figures)
+    if figures["checkpoints_lost"] or figures["runs_equal_to_the_straight_one"] != figures["runs"]:
+        sys.exit("A run lost a checkpoint, or ended differently from the run that was not killed.")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,17 @@
-"""A training step by Trainer against a bare PyTorch loop on the same cached batches.
+"""Compare a training step of Trainer with a plain PyTorch loop on the same batches of features.
 
     python benchmarks/trainer_overhead.py [--output benchmarks/trainer_overhead.json]
 
-The batches are random features of the sizes that MiniLM (384) and EfficientNet-Lite0 (49 regions of 1,280) give. Both
-loops clip gradients and step AdamW; they take turns within one process.
+The batches are random features in the sizes of MiniLM (384) and EfficientNet-Lite0 (49 regions of 1,280). Both loops
+clip gradients and use AdamW. They take turns within one process.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
+from common_report import parser_of, write_report
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
@@ -34,7 +30,7 @@ REPEATS = 3
 
 
 class Batches(Dataset):
-    """Batches that are ready: Trainer reads them one at a time, as posts."""
+    """Batches of features. Trainer reads each as if it were one post."""
 
     def __init__(self, size: int, small: bool):
         generator = torch.Generator().manual_seed(0)
@@ -66,6 +62,7 @@ class Clock(TrainerCallback):
 
 
 def trainer_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+    """Return how many seconds each step of Trainer takes, the first one excepted."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -77,6 +74,7 @@ def trainer_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[
 
 
 def bare_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+    """Return how many seconds each step of the plain loop takes, the first one excepted."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer, times = torch.optim.AdamW(trained, lr=1e-3, fused=True), []
@@ -108,31 +106,20 @@ def measure(architecture: str, size: int, kwargs: dict, steps: int, small: bool)
         seconds["trainer"].append(statistics.median(trainer_steps(model, batches, steps)))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
-        "milliseconds_a_step": {name: round(1000 * value, 2) for name, value in medians.items()},
-        "of_each_repeat": {name: [round(1000 * value, 2) for value in values] for name, values in seconds.items()},
+        "milliseconds_per_step": {name: round(1000 * value, 2) for name, value in medians.items()},
+        "by_repeat": {name: [round(1000 * value, 2) for value in values] for name, values in seconds.items()},
         "overhead_percent": round(100 * (medians["trainer"] / medians["bare"] - 1), 1),
         "overhead_milliseconds": round(1000 * (medians["trainer"] - medians["bare"]), 2),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
-    args = parser.parse_args()
-    figures = {}
-    for name, (architecture, size, kwargs, steps) in HEADS.items():
-        figures[name] = measure(architecture, size, kwargs, steps, small="small" in name)
-        print(name, figures[name], flush=True)
-    result = {
-        "command": "python benchmarks/trainer_overhead.py",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "repeats": REPEATS,
-        "figures": figures,
+    args = parser_of(__file__, __doc__).parse_args()
+    figures = {
+        name: measure(architecture, size, kwargs, steps, small="small" in name)
+        for name, (architecture, size, kwargs, steps) in HEADS.items()
     }
-    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    write_report(args, figures, repeats=REPEATS)
 
 
 if __name__ == "__main__":
