@@ -1,4 +1,4 @@
-"""What every architecture inherits: loading, saving, and errors that say what to do."""
+"""What every architecture inherits: loading, saving, standardized features, the loss, and clear errors."""
 
 from pathlib import Path
 
@@ -16,6 +16,11 @@ def built(backbones):
     return tiny.build("comn", "transformers", backbones)
 
 
+@pytest.fixture
+def batch(built):
+    return dict(built[0](text="good day", images=tiny.picture(0)))
+
+
 def test_a_checkpoint_without_weights(built, tmp_path):
     built[1].save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
@@ -23,12 +28,12 @@ def test_a_checkpoint_without_weights(built, tmp_path):
         AutoModelForSequenceClassification.from_pretrained(tmp_path)
 
 
-def test_a_pickle_is_not_loaded_for_a_backbone(built, backbones, tmp_path):
+def test_a_backbone_is_not_loaded_from_a_pickle(built, backbones, tmp_path):
     config = Path(backbones["bert"], "config.json").read_bytes()
     (tmp_path / "config.json").write_bytes(config)
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
-        tiny.ARCHITECTURES["comn"].classifier.from_backbones(tmp_path, "small_cnn", built[0].tokenizer)
+        ARCHITECTURES["comn"].classifier.from_backbones(tmp_path, "small_cnn", built[0].tokenizer)
 
 
 def test_saved_weights_have_the_names_of_the_modules(built, tmp_path):
@@ -40,29 +45,26 @@ def test_saved_weights_have_the_names_of_the_modules(built, tmp_path):
     model.load_state_dict(saved)
 
 
-def test_nothing_given(built):
-    processor, model = built
-    batch = dict(processor(text="good day", images=tiny.picture(0)))
-    for name, message in (("input_ids", "Give input_ids"), ("pixel_values", "Give pixel_values")):
-        with pytest.raises(ValueError, match=message):
-            model(**{key: value for key, value in batch.items() if key != name})
+@pytest.mark.parametrize("name", ["input_ids", "pixel_values"])
+def test_a_modality_without_input(built, batch, name):
+    del batch[name]
+    with pytest.raises(ValueError, match=f"Give {name}"):
+        built[1](**batch)
 
 
-def test_masks_are_of_everything_by_default(built):
-    processor, model = built
-    batch = dict(processor(text="good day", images=tiny.picture(0)))
-    want = model(**batch).logits
+def test_masks_are_true_by_default(built, batch):
+    _, model = built
+    expected = model(**batch).logits
     del batch["attention_mask"], batch["image_mask"]
-    torch.testing.assert_close(model(**batch).logits, want)
+    torch.testing.assert_close(model(**batch).logits, expected)
 
 
 def test_the_loss_is_the_mean_cross_entropy(built):
     processor, model = built
-    batch, labels = processor(**tiny.posts()), torch.tensor([0, 1, 2, 0, 1, 2])
-    output = model(**batch, labels=labels)
-    want = -output.logits.log_softmax(-1)[range(6), labels].mean()
-    torch.testing.assert_close(output.loss, want)
-    # Trainer divides by num_items_in_batch only for models that accept it, and this loss is a mean already
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    output = model(**processor(**tiny.posts()), labels=labels)
+    torch.testing.assert_close(output.loss, -output.logits.log_softmax(-1)[range(6), labels].mean())
+    # Trainer divides by num_items_in_batch only if the model accepts it, but this loss is a mean already.
     assert model.accepts_loss_kwargs is False
 
 
@@ -74,20 +76,20 @@ def test_classes_of_another_corpus(backbones):
 
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_standardised_features_do_not_depend_on_their_scale(architecture, backbones):
-    """In training, when a batch is standardised by itself; without `standardize` the scale of features remains."""
+def test_standardized_features_do_not_depend_on_their_scale(architecture, backbones):
+    """In training each batch is standardized by its own statistics. Without `standardize` the scale remains."""
     processor, model = tiny.build(architecture, "timm", backbones, freeze_image=True)
     _, plain = tiny.build(architecture, "timm", backbones, freeze_image=True, standardize=False)
     mask = processor(**tiny.posts())["image_mask"]
     features = torch.randn(*mask.shape, model.config.image_regions, model.config.image_hidden_size)
     assert "image_norm" not in {name for name, _ in plain.base_model.named_children()}
-    got, _ = model.train().encode_images(None, mask, features)
+    regions, _ = model.train().encode_images(None, mask, features)
     scaled, _ = model.encode_images(None, mask, 4 * features + 2)
     unscaled, _ = plain.train().encode_images(None, mask, features)
-    assert (unscaled == features.mean(2, keepdim=True)).all() if plain.pools_regions else unscaled is features
-    torch.testing.assert_close(got, scaled, atol=1e-3, rtol=1e-3)
-    there = got[mask].flatten(0, 1)
-    torch.testing.assert_close(there.mean(0), torch.zeros(there.shape[1]), atol=1e-4, rtol=0)
+    assert torch.equal(unscaled, features.mean(2, keepdim=True) if plain.pools_regions else features)
+    torch.testing.assert_close(regions, scaled, atol=1e-3, rtol=1e-3)
+    means = regions[mask].flatten(0, 1).mean(0)
+    torch.testing.assert_close(means, torch.zeros_like(means), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -1,3 +1,5 @@
+"""The layers that several architectures use."""
+
 import math
 
 import pytest
@@ -7,15 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mmsent.modeling.common_layers import FeatureNorm, GuidedAttention, MaskedLSTM, attend, masked_mean, masked_softmax
+from mmsent.modeling.common_layers import (
+    FeatureNorm,
+    GuidedAttention,
+    MaskedLSTM,
+    attend,
+    flatten_regions,
+    masked_mean,
+    masked_softmax,
+)
 
 rows = st.lists(st.tuples(st.floats(-50, 50), st.booleans()), min_size=1, max_size=12)
 
 
 @given(rows)
-def test_masked_softmax_is_softmax_over_what_is_there(row):
+def test_masked_softmax_is_the_softmax_over_the_mask(row):
     scores = torch.tensor([[score for score, _ in row]], requires_grad=True)
-    mask = torch.tensor([[there for _, there in row]])
+    mask = torch.tensor([[is_visible for _, is_visible in row]])
     weights = masked_softmax(scores, mask)
     assert (weights[~mask] == 0).all()
     torch.testing.assert_close(weights[mask], scores[mask].softmax(-1))
@@ -29,14 +39,14 @@ def test_masked_softmax_of_nothing_is_zero():
 
 def test_attend_is_the_weighted_sum():
     weights, memory = torch.rand(2, 3), torch.randn(2, 3, 4)
-    want = torch.stack([sum(weights[b, m] * memory[b, m] for m in range(3)) for b in range(2)])
-    torch.testing.assert_close(attend(weights, memory), want)
+    expected = torch.stack([sum(weights[b, m] * memory[b, m] for m in range(3)) for b in range(2)])
+    torch.testing.assert_close(attend(weights, memory), expected)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_scalar_scoring_can_neither_reorder_nor_single_out(seed):
-    """tanh grows with its argument and stays within (-1, 1)."""
+def test_scalar_scoring_cannot_reorder_or_select_a_slot(seed):
+    """tanh is monotonic and lies between -1 and 1."""
     torch.manual_seed(seed)
     attention, memory = GuidedAttention(4, 3, "scalar"), 3 * torch.randn(1, 6, 4)
     for parameter in attention.parameters():
@@ -49,17 +59,17 @@ def test_scalar_scoring_can_neither_reorder_nor_single_out(seed):
         assert weights.max() / weights.min() <= math.e**2 + 1e-3
 
 
-def test_additive_scoring_can_reorder_and_single_out():
+def test_additive_scoring_can_reorder_and_select_a_slot():
     attention = GuidedAttention(2, 2, "additive")
     with torch.no_grad():
         attention.memory_proj.weight.copy_(4 * torch.eye(2))
-        attention.memory_proj.bias.fill_(-4.0)  # a hidden unit is on where memory and guide both are
+        attention.memory_proj.bias.fill_(-4.0)  # a hidden unit is active if memory and guide both are
         attention.guide_proj.weight.copy_(4 * torch.eye(2))
         attention.score.weight.fill_(8.0)
     memory, mask = torch.tensor([[[1.0, -1.0], [-1.0, 1.0]]]), torch.ones(1, 2, dtype=torch.bool)
     first = attention(memory, mask, torch.tensor([[1.0, -1.0]]))[1][0]
     second = attention(memory, mask, torch.tensor([[-1.0, 1.0]]))[1][0]
-    # the slot that the guide asks for is preferred, both ways round
+    # The guide selects the slot that is like it, in both cases.
     assert first[0] / first[1] > math.e**2
     assert second[1] / second[0] > math.e**2
 
@@ -68,7 +78,7 @@ def test_additive_scoring_can_reorder_and_single_out():
 
 
 def packed(layer: MaskedLSTM, sequence: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """The states that PyTorch's own bidirectional LSTM with these weights has over the packed sequence."""
+    """Return the states of PyTorch's bidirectional LSTM with these weights over the packed sequence."""
     reference = torch.nn.LSTM(sequence.shape[-1], layer.forward_lstm.hidden_size, batch_first=True, bidirectional=True)
     backward = {f"{name}_reverse": value for name, value in layer.backward_lstm.state_dict().items()}
     reference.load_state_dict(layer.forward_lstm.state_dict() | backward)
@@ -78,19 +88,19 @@ def packed(layer: MaskedLSTM, sequence: torch.Tensor, lengths: list[int]) -> tor
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 3))
-def test_the_masked_lstm_is_the_packed_one(lengths, seed):
+def test_the_masked_lstm_equals_the_packed_one(lengths, seed):
     torch.manual_seed(seed)
     layer, sequence = MaskedLSTM(3, 4, bidirectional=True), torch.randn(len(lengths), 7, 3)
     mask = torch.arange(7) < torch.tensor(lengths).unsqueeze(1)
     torch.testing.assert_close(layer(sequence, mask), packed(layer, sequence, lengths), rtol=0, atol=1e-6)
 
 
-def test_the_masked_lstm_reads_over_holes_and_not_what_is_in_them():
+def test_the_masked_lstm_skips_holes():
     layer, sequence = MaskedLSTM(3, 4, bidirectional=True), torch.randn(2, 6, 3, requires_grad=True)
     mask = torch.tensor([[0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]]).bool()
     states = layer(sequence, mask)
-    want = packed(layer, sequence[:1, [1, 3, 4]], [3])
-    torch.testing.assert_close(states[:1, [1, 3, 4]], want, rtol=0, atol=1e-6)
+    expected = packed(layer, sequence[:1, [1, 3, 4]], [3])
+    torch.testing.assert_close(states[:1, [1, 3, 4]], expected, rtol=0, atol=1e-6)
     assert (states[~mask] == 0).all()
     states.square().sum().backward()
     assert (sequence.grad[~mask] == 0).all()
@@ -108,9 +118,9 @@ def test_one_direction_is_the_first_half_of_two():
 def test_the_masked_lstm_is_exact_under_autocast():
     layer, sequence = MaskedLSTM(3, 100, bidirectional=True), torch.randn(2, 5, 3)
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]).bool()
-    want = layer(sequence, mask)
+    expected = layer(sequence, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(layer(sequence, mask), want)
+        torch.testing.assert_close(layer(sequence, mask), expected)
 
 
 def test_masked_mean():
@@ -119,24 +129,34 @@ def test_masked_mean():
     assert masked_mean(memory, mask).tolist() == [[2, 3], [0, 0]]
 
 
-def test_features_are_standardised_over_what_is_there():
+def test_flatten_regions():
+    regions, mask = torch.randn(2, 3, 4, 5), torch.tensor([[True, False, True], [False, False, False]])
+    memory, slot_mask = flatten_regions(regions, mask)
+    assert torch.equal(memory[:, 4:8], regions[:, 1])
+    assert slot_mask.tolist() == [[True] * 4 + [False] * 4 + [True] * 4, [False] * 12]
+
+
+# ----------------------------------------------------------------------------------------------- standardized features
+
+
+def test_features_are_standardized_over_the_mask():
     torch.manual_seed(0)
     features, mask = 5 + 3 * torch.randn(4, 6, 2), torch.rand(4, 6) < 0.6
-    norm = FeatureNorm(2)
-    there = features[mask]
-    got = norm(features, mask)
-    torch.testing.assert_close(got[mask], (there - there.mean(0)) / there.std(0, unbiased=False), atol=1e-3, rtol=1e-3)
-    assert (got[~mask] == 0).all()
-    assert not torch.equal(norm.eval()(features, mask), got)  # a tenth of the way to this batch's statistics
+    norm, values = FeatureNorm(2), features[mask]
+    in_training = norm(features, mask)
+    expected = (values - values.mean(0)) / values.std(0, unbiased=False)
+    torch.testing.assert_close(in_training[mask], expected, atol=1e-3, rtol=1e-3)
+    assert (in_training[~mask] == 0).all()
+    assert not torch.equal(norm.eval()(features, mask), in_training)  # one step of the running statistics
     for _ in range(100):
         norm.train()(features, mask)
-    want = (there - there.mean(0)) / there.std(0)
-    torch.testing.assert_close(norm.eval()(features, mask)[mask], want, atol=1e-3, rtol=1e-3)
+    expected = (values - values.mean(0)) / values.std(0)
+    torch.testing.assert_close(norm.eval()(features, mask)[mask], expected, atol=1e-3, rtol=1e-3)
     assert (norm(features, mask)[~mask] == 0).all()
     assert list(norm.parameters()) == []
 
 
-def test_one_vector_or_none_is_not_standardised_by_itself():
+def test_fewer_than_two_vectors_are_standardized_by_the_running_statistics():
     norm, features = FeatureNorm(2), torch.randn(2, 1, 2)
     for mask in (torch.tensor([[True], [False]]), torch.zeros(2, 1, dtype=torch.bool)):
         torch.testing.assert_close(norm(features, mask), features * mask.unsqueeze(-1), atol=1e-4, rtol=1e-4)
@@ -152,8 +172,8 @@ def _norm_in_a_process(rank, file, features, masks, weights, queue):
 
 
 @pytest.mark.parametrize("counts", [(4, 2), (5, 0), (1, 1), (1, 0)])
-def test_features_of_two_processes_are_standardised_together(tmp_path, counts):
-    """As if one process had them all, its gradients and running statistics too; one process may have none."""
+def test_features_of_two_processes_are_standardized_together(tmp_path, counts):
+    """Values, gradients and running statistics are those of one process with all vectors; a process may have none."""
     torch.manual_seed(0)
     features, weights = 3 * torch.randn(2, 1, 5, 3) + 7, torch.randn(2, 1, 5, 3)
     masks = torch.tensor([[[place < count for place in range(5)]] for count in counts])  # (2, 1, 5)
@@ -164,15 +184,15 @@ def test_features_of_two_processes_are_standardised_together(tmp_path, counts):
     context = torch.multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     processes = [
-        context.Process(target=_norm_in_a_process, args=(r, tmp_path / "store", features, masks, weights, queue))
-        for r in range(2)
+        context.Process(target=_norm_in_a_process, args=(rank, tmp_path / "store", features, masks, weights, queue))
+        for rank in range(2)
     ]
     for process in processes:
         process.start()
-    made = dict(queue.get() for _ in range(2))
+    results = dict(queue.get() for _ in range(2))
     for process in processes:
         process.join()
     for rank in range(2):
-        want = [normed[rank], whole.grad[rank], norm.running_mean, norm.running_var]
-        for one, other in zip(made[rank], want, strict=True):
-            torch.testing.assert_close(torch.tensor(one), other.detach(), rtol=1e-5, atol=1e-5)
+        expected = [normed[rank], whole.grad[rank], norm.running_mean, norm.running_var]
+        for value, expected_value in zip(results[rank], expected, strict=True):
+            torch.testing.assert_close(torch.tensor(value), expected_value.detach(), rtol=1e-5, atol=1e-5)
