@@ -17,7 +17,7 @@ from transformers import set_seed
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import RunArguments
-from mmsent.training.build import build, build_trainer, class_weights, frequent_aspects
+from mmsent.training.build import build, build_trainer, class_weights
 from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
@@ -42,9 +42,9 @@ def main() -> None:
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
 
     set_seed(run_args.seed)
-    processor, model = build(model_args, posts.words(), dict(enumerate(posts.label_names)))
+    processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)))
     if model.reads_aspect:
-        model.config.aspects = frequent_aspects(posts.outlines["train"])
+        model.config.aspects = posts.frequent_aspects()
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:
         posts.splits = encode_features(

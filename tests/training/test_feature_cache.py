@@ -254,16 +254,12 @@ def test_one_change_of_encoder_or_processor_is_a_miss(monkeypatch, misses, encod
     assert misses(corpus, change=change) == {modality}
 
 
-@pytest.mark.parametrize("name", ["FEATURES_VERSION", "POSTS_PER_SHARD"])
-def test_another_version_is_a_miss(monkeypatch, misses, encode, corpus, name):
-    encode(corpus)
-    monkeypatch.setattr(feature_cache, name, 7)
-    assert misses(corpus) == {"text", "image"}
-
-
-def test_another_type_is_a_miss(misses, encode, corpus):
+def test_another_version_or_type_is_a_miss(monkeypatch, misses, encode, corpus):
     encode(corpus)
     assert misses(corpus, dtype="float16") == {"text", "image"}
+    for name in ("FEATURES_VERSION", "POSTS_PER_SHARD"):
+        monkeypatch.setattr(feature_cache, name, 7)
+        assert misses(corpus) == {"text", "image"}
 
 
 def change_text(rows):

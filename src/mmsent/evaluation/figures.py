@@ -12,15 +12,9 @@ CJK_FONTS = (
 
 
 def write_figures(output_dir: Path, run: dict, label_names: list[str], metric: str) -> None:
-    """Write `confusion_<split>.png` for every scored split, and `learning_curves.png`.
+    """Write `confusion_<split>.png` for every split that run.json scores, and `learning_curves.png` with `metric`.
 
     Without matplotlib, print how to install it and write nothing.
-
-    Args:
-        output_dir: The folder of the run.
-        run: The content of run.json.
-        label_names: The names of the classes.
-        metric: The score of the validation split whose curve is drawn.
     """
     if find_spec("matplotlib") is None:
         print('Confusion matrices and learning curves are not drawn without matplotlib: pip install -e ".[explain]"')
@@ -35,12 +29,9 @@ def write_figures(output_dir: Path, run: dict, label_names: list[str], metric: s
 
 
 def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str):
-    """Return a matplotlib Figure of a confusion matrix, shaded by the share of each row.
+    """Return a matplotlib Figure of a confusion matrix, in which each row (a true class) is shaded by its shares.
 
-    Args:
-        matrix: The counts, with one row per true class and one column per predicted class.
-        label_names: The names of the classes. Names in letters that no installed font has are replaced by numbers.
-        title: The title of the figure.
+    Names in letters that no installed font has are replaced by numbers.
     """
     from matplotlib.figure import Figure
 
@@ -72,12 +63,9 @@ def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str
 
 
 def learning_curves(log: list[dict], metric: str, best_epoch: float):
-    """Return a matplotlib Figure of the training and validation losses, and of `metric` below them.
+    """Return a matplotlib Figure of the losses in Trainer's log, and of the validation score `metric` if it is there.
 
-    Args:
-        log: Trainer's log, as `log` in run.json.
-        metric: The name of a validation score. Without any such score the figure shows only the losses.
-        best_epoch: The epoch whose model is saved.
+    A dashed line marks `best_epoch`, whose model is saved.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

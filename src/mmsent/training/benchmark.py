@@ -33,7 +33,7 @@ from .recipes import parse_arguments
 from .run_report import PACKAGES
 
 RESULTS, TRAIN = Path("results"), Path("train.py")  # in the working directory
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "weighted_f1": "weighted-F1"}
+METRICS = ("accuracy", "macro_f1", "weighted_f1")
 
 
 def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
@@ -51,9 +51,7 @@ def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
     }
     for split in scores:
         groups = [run["scores"][split]["subgroups"] for run in runs]
-        scores[split]["subgroups"] = {
-            name: summarize([run_groups[name]["accuracy"] for run_groups in groups]) for name in groups[0]
-        }
+        scores[split]["subgroups"] = {name: summarize([g[name]["accuracy"] for g in groups]) for name in groups[0]}
     shared = {name: runs[0][name] for name in ("posts", "bad_images", "majority", "versions")}
     missing = {split: len(ids) for split, ids in runs[0]["missing_posts"].items()}
     return {"seeds": seeds, "scores": scores, "missing_posts": missing, **shared}
@@ -78,14 +76,8 @@ def run_baseline(recipe: Path, arguments: list[str]) -> dict:
     collator = PostCollator(processor, data_args.modalities)
     cached = encode_features(model, posts.splits, collator, run_args, data_args.features_dir, data_args.features_dtype)
     features = {split: np.stack([pool(rows[row]) for row in range(len(rows))]) for split, rows in cached.items()}
-    regression = LogisticRegressionCV(
-        Cs=np.logspace(-4, 0, 9),
-        l1_ratios=(0,),
-        cv=5,
-        scoring="accuracy",
-        max_iter=3000,
-        use_legacy_attributes=False,
-    )
+    settings = {"l1_ratios": (0,), "cv": 5, "scoring": "accuracy", "max_iter": 3000, "use_legacy_attributes": False}
+    regression = LogisticRegressionCV(Cs=np.logspace(-4, 0, 9), **settings)
     classifier = make_pipeline(StandardScaler(), regression)
     classifier.fit(features.pop("train"), posts.labels["train"])
     scores = {}
@@ -108,28 +100,22 @@ def table(results: Path = RESULTS) -> str:
 
     The scores are those of the test split, or of the validation split if the corpus has no test split.
     """
-    lines = [
-        "| corpus | system | split | seeds | accuracy | macro-F1 | weighted-F1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for path in sorted(results.glob("*/*.json")):
         result, corpus = json.loads(path.read_text()), path.parent.name
         split = "test" if "test" in result["scores"] else "validation"
         if "majority" in result:
             majority = [f"{100 * result['majority'][split][name]:.1f}" for name in METRICS]
-            line = _table_line([corpus, "majority class", split, "–", *majority])
-            lines += [line] if line not in lines else []
-        cells = [_cell(result["scores"][split][name]) for name in METRICS]
+            row = [corpus, "majority class", split, "–", *majority]
+            rows += [row] if row not in rows else []
         seeds = str(len(result["seeds"])) if "seeds" in result else "–"
-        lines.append(_table_line([corpus, path.stem, split, seeds, *cells]))
-    return "\n".join(lines)
+        cells = [_percent(result["scores"][split][name]) for name in METRICS]
+        rows.append([corpus, path.stem, split, seeds, *cells])
+    header = ["| corpus | system | split | seeds | accuracy | macro-F1 | weighted-F1 |", "|---" * 7 + "|"]
+    return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _table_line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cell(summary: dict) -> str:
+def _percent(summary: dict) -> str:
     deviation = "" if summary["std"] is None else f" ± {100 * summary['std']:.1f}"
     return f"{100 * summary['mean']:.1f}{deviation}"
 
@@ -154,11 +140,9 @@ def main() -> int | None:
         parser.error("name a recipe, or use --table")
     if not TRAIN.exists():
         parser.error(f"there is no {TRAIN} in {Path.cwd()}: run mmsent benchmark in a checkout of the repository")
-    train_arguments = argv[end + 1 :]
-    if args.baseline:
-        result = run_baseline(args.recipe, train_arguments)
-    else:
-        result = run_seeds(args.recipe, args.seeds, train_arguments)
+    arguments = argv[end + 1 :]
+    baseline, seeds = args.baseline, args.seeds
+    result = run_baseline(args.recipe, arguments) if baseline else run_seeds(args.recipe, seeds, arguments)
     name = args.name or ("logistic_regression_" if args.baseline else "") + args.recipe.stem
     path = RESULTS / args.recipe.parent.name / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

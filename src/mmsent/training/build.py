@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from datasets import Dataset
 from peft import PeftModel
 from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
@@ -20,8 +19,6 @@ from .collator import PostCollator
 from .console import OneBar, Progress
 from .posts import RunPosts
 from .trainer import MultimodalTrainer
-
-MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
 
 
 def build(
@@ -63,18 +60,8 @@ def build(
     return processor, model
 
 
-def frequent_aspects(posts: Dataset) -> list[str]:
-    """Return the most frequent aspects of the posts."""
-    return [aspect for aspect, _ in Counter(filter(None, posts["aspect"])).most_common(MAX_ASPECTS)]
-
-
 def class_weights(words: list[str] | None, labels: list[int], num_classes: int) -> list[float] | None:
-    """Return the weight of every class that the argument `class_weights` asks for, or None without it.
-
-    Args:
-        words: One number per class, or `["balanced"]` for weights that give all classes the same total weight.
-        labels: The class indices of the training posts.
-        num_classes: The number of classes.
+    """Return the weight of every class, or None without the argument `class_weights`, which is given in `words`.
 
     Raises:
         ValueError: If a word is neither a number nor "balanced".

@@ -49,14 +49,9 @@ class PostCollator:
 
 
 def _pad(features: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad the features of B posts with zeros.
+    """Pad the features (n, ...) of B posts with zeros to float32 (B, N, ...), where N is the largest n and at least 1.
 
-    Args:
-        features: One array of shape (n, ...) per post.
-
-    Returns:
-        The features as float32 of shape (B, N, ...), where N is the largest n and at least one, and the mask of the
-        features that are not padding, of shape (B, N).
+    Also return the mask (B, N) of the features that are not padding.
     """
     counts = torch.tensor([len(post_features) for post_features in features])
     longest = max(1, int(counts.max()))

@@ -208,11 +208,9 @@ def _key(source: Texts | Images, weights: bytes, dtype: str) -> str:
 
 def _shards(entry: Path, posts: int) -> dict[Path, range]:
     """Return the file of each shard with the row numbers of its posts."""
-    starts = range(0, posts, POSTS_PER_SHARD)
-    return {
-        entry / f"{index:05d}.npy": range(start, min(start + POSTS_PER_SHARD, posts))
-        for index, start in enumerate(starts)
-    }
+    rows = range(posts)
+    starts = enumerate(rows[::POSTS_PER_SHARD])
+    return {entry / f"{index:05d}.npy": rows[start : start + POSTS_PER_SHARD] for index, start in starts}
 
 
 def _fill(

@@ -1,5 +1,6 @@
 """Load the posts that a training run reads."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from .arguments import DataArguments, RunArguments
 from .run_folder import corpus_checksum
 from .streaming import stream_corpus
 
+MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
 WITHOUT_VALIDATION = "--eval_strategy no --save_strategy no --load_best_model_at_end false"
 
 
@@ -28,10 +30,9 @@ class RunPosts:
 
     Attributes:
         splits: The posts of each split that training and evaluation read.
-        outlines: The same posts, whose columns can be read at once. Of a streamed corpus they hold empty images and
-            only the first training posts (`stream_corpus`).
-        report: The entries of run.json about missing posts and images, with notes for the user.
-        streamed: Whether the posts are read from a stream.
+        outlines: Datasets of the same posts. Those of a streamed corpus come from `stream_corpus`.
+        report: The entries of run.json about the posts.
+        streamed: Whether `splits` are streams.
     """
 
     splits: Mapping[str, Any]
@@ -48,10 +49,14 @@ class RunPosts:
         """The class index of every post, by split."""
         return {split: list(outline["label"]) for split, outline in self.outlines.items()}
 
-    def words(self) -> Iterator[str]:
+    def texts(self) -> Iterator[str]:
         """Return the training texts and their aspects, whose words the texts may never use."""
         train = self.outlines["train"]
         return chain(train["text"], filter(None, train["aspect"]))
+
+    def frequent_aspects(self) -> list[str]:
+        counts = Counter(filter(None, self.outlines["train"]["aspect"]))
+        return [aspect for aspect, _ in counts.most_common(MAX_ASPECTS)]
 
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
@@ -70,7 +75,12 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
         corpus = load_dataset(
             args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
         )
-        _check_splits(corpus, args.dataset, run_args)
+        for split in ("train",) if run_args.eval_strategy == "no" else ("train", "validation"):
+            if split not in corpus:
+                raise ValueError(
+                    f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}. To train without validation "
+                    f"posts and save the model of the last epoch, add {WITHOUT_VALIDATION}."
+                )
         report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
         if args.streaming:
             splits, outlines = stream_corpus(corpus, args.on_bad_image, run_args)
@@ -92,24 +102,8 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     return RunPosts(splits, outlines, report, args.streaming)
 
 
-def _check_splits(corpus: Mapping, dataset: str, run_args: RunArguments) -> None:
-    required = ("train",) if run_args.eval_strategy == "no" else ("train", "validation")
-    for split in required:
-        if split not in corpus:
-            raise ValueError(
-                f"{dataset} has no {split} posts here, only {', '.join(corpus)}. To train without validation posts "
-                f"and keep the model of the last epoch, add {WITHOUT_VALIDATION}."
-            )
-
-
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:
-    """Return the posts whose label has a probability above the threshold.
-
-    Args:
-        logits: The scores of every class, of shape (N, C).
-        labels: The class indices of the N posts.
-        threshold: The probability that the label must exceed.
-    """
+    """Return the rows of `logits` (N, C) in which the label has a probability above the threshold."""
     probabilities = torch.as_tensor(logits).float().softmax(-1)
     label_probabilities = probabilities.gather(1, torch.as_tensor(labels).unsqueeze(1)).squeeze(1)  # (N,)
     return (label_probabilities > threshold).nonzero().flatten().tolist()

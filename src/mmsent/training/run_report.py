@@ -47,11 +47,7 @@ def save_model(trainer: MultimodalTrainer, output_dir: Path) -> None:
 
 
 def score_splits(trainer: MultimodalTrainer, posts: RunPosts, output_dir: Path) -> dict[str, dict[str, dict]]:
-    """Predict the validation and test splits, write the predictions, and return the scores.
-
-    Returns:
-        The entries `scores` and `majority` of run.json, each by split.
-    """
+    """Predict the validation and test splits, write the predictions, and return the scores for run.json."""
     scores, majority, labels = {}, {}, posts.labels
     for split in ("validation", "test"):
         if split not in posts.splits:
@@ -70,15 +66,7 @@ def score_splits(trainer: MultimodalTrainer, posts: RunPosts, output_dir: Path) 
 def run_report(
     command: str, posts: RunPosts, scores: dict[str, dict], trainer: MultimodalTrainer, started: float
 ) -> dict:
-    """Return the content of run.json.
-
-    Args:
-        command: The command that started the run.
-        posts: The posts of the run and what there is to report about them.
-        scores: The scores from `score_splits`.
-        trainer: The trainer after the training.
-        started: The time when the run started, in seconds as from `time.time`.
-    """
+    """Return the content of run.json. `scores` comes from `score_splits`, and `started` from `time.time`."""
     state, args = trainer.state, trainer.args
     best_step = state.best_global_step or state.max_steps
     counted = {split: outline for split, outline in posts.outlines.items() if not posts.streamed or split != "train"}
