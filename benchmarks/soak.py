@@ -118,7 +118,8 @@ def kill_once(place: str, corpus: Path, run: Path, log: Path, seconds: float, ca
         seconds: Time within which the run is killed if the place is "clock".
         calls: How often the place is reached at most.
     """
-    child = start(lambda: run_training(corpus, run, place, rng.randint(1, max(1, calls))), log)
+    call = rng.randint(1, max(1, calls))
+    child = start(lambda: run_training(corpus, run, place, call), log)
     moment = time.time() + rng.uniform(0, seconds) if place == "clock" else float("inf")
     skipped_checkpoints, seen = rng.randint(0, 2), set()
     while (status := exit_status(child, log)) is None:
@@ -155,13 +156,12 @@ def kill_run(number: int, corpus: Path, run: Path, log: Path, seconds: float, rn
         before = max(map(step_of, checkpoints(run)), default=0)
         place, share_left = places[(number + attempt) % len(places)], 1 - before / STEPS
         calls = int(CALLS[place] * share_left)
-        if not kill_once(place, corpus, run, log, seconds * (0.3 + 0.7 * share_left), calls, rng):
-            counts["too late"] += 1
+        killed = kill_once(place, corpus, run, log, seconds * (0.3 + 0.7 * share_left), calls, rng)
+        counts[place if killed else "too late"] += 1
+        if (run / RUN).exists():  # The run has finished, and keeps the best checkpoint only.
             break
-        counts[place] += 1
         after = max(map(step_of, checkpoints(run)), default=0)
-        # A finished run, which has run.json, keeps the best checkpoint only.
-        counts["lost"] += after < before and not (run / RUN).exists()
+        counts["lost"] += after < before
     if not (run / RUN).exists():
         finish(corpus, run, log)
     return counts
