@@ -39,4 +39,3 @@ def write_report(args: argparse.Namespace, figures: dict, **settings) -> None:
 def _without_folder(word: str) -> str:
     """Return an argument without the folders of this machine."""
     return Path(word).name if Path(word).is_absolute() else word
-
