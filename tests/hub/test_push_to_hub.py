@@ -98,6 +98,9 @@ def test_a_card_is_complete(architecture, card_of, trained):
     assert data.license == "apache-2.0"
     assert data.eval_results[0].metric_value == round(scores["accuracy"], 4)
     assert architecture in data.tags
+    assert (
+        "\n\n# name\n\nThis model reads a text (images were not used) and predicts one of 3 sentiment labels." in card
+    )
     for section in ("How to use it", "Labels", "Scores", "Limitations, as measured", "Training"):
         assert f"\n\n## {section}\n" in card
     low, high = scores["accuracy_interval"]

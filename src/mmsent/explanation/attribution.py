@@ -1,4 +1,14 @@
-"""Explain why a post has its scores: attributions of words and pixels, scores without each part, attention."""
+"""Explain why a post has its scores: attributions of words and pixels, scores without each part, attention.
+
+The attributions are integrated gradients (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017)
+along a straight path from a baseline to the post, on which all words and pixels change together. The explained score
+is the logit of the label minus the mean of all logits, because a change that all logits share does not change any
+probability. The attributions sum to the difference in score between post and baseline, up to a gap.
+
+In the baseline, the embedding of every token is the mean of the embedding table, except for the special tokens that
+the tokenizer adds. (Layer normalisation is too steep at the embedding of padding, which is often zero.) Every pixel is
+zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect stays as it is.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,22 +97,10 @@ def explain_post(
 ) -> Explanation:
     """Explain the score that a model gives a label of a post.
 
-    The attributions are integrated gradients (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML
-    2017) along a straight path from a baseline to the post, on which all words and pixels change together. The
-    explained score is the logit of the label minus the mean of all logits, because a change that all logits share
-    does not change any probability. The attributions sum to the difference in score between post and baseline, up to
-    `gap`.
-
-    In the baseline, the embedding of every token is the mean of the embedding table, except for the special tokens
-    that the tokenizer adds. (Layer normalisation is too steep at the embedding of padding, which is often zero.) Every
-    pixel is zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect
-    stays as it is. Only the first `max_images` images are read, as in the processor.
-
     Args:
-        images: Anything that `load_image` reads.
+        images: Paths, PIL images or arrays. Only the first `max_images` of the processor are read.
         label: Name of the label to explain, by default the one with the highest score.
-        steps: Number of points of the path. While the gap exceeds 2 % of the difference and 0.005, the computation is
-            repeated with 4 and 16 times as many points.
+        steps: Number of points of the path; 4 and 16 times as many if the gap exceeds 2 % of the difference and 0.005.
 
     Raises:
         ImportError: If captum is not installed.
@@ -115,21 +113,15 @@ def explain_post(
     images = list(images)
     if not (text or "").strip() and not images:
         raise ValueError("There is nothing to explain: give a text, images or both.")
-    batch = dict(processor(text=text, images=images, aspect=aspect))
-    batch = {name: value.to(model.device) for name, value in batch.items()}
-    batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
+    batch = dict(processor(text=text, images=images, aspect=aspect).to(model.device, dtype=model.dtype))
     read_images = [visible_part(load_image(image), processor) for image in images[: processor.max_images]]
     pieces, is_special = split_text(prepare_text(text, processor.text_steps or []), processor)
-
-    def scores_of(changes: dict[str, torch.Tensor]) -> dict[str, float]:
-        logits = model(**batch | changes).logits[0].float()
-        return dict(zip(labels, logits.softmax(-1).tolist(), strict=True))
-
     with _evaluation_mode(model):
         with torch.no_grad():
             output = model(**batch)
-            scores = scores_of({})
-            without = {name: scores_of(changes) for name, changes in _removals(model, batch).items()}
+            scores = _scores(model, output)
+            removals = _removals(model, batch).items()
+            without = {part: _scores(model, model(**batch | masks)) for part, masks in removals}
         label = label or max(scores, key=scores.get)
         token_values, heat, gap = _integrated_gradients(model, batch, is_special, labels.index(label), steps)
     return Explanation(
@@ -144,6 +136,12 @@ def explain_post(
         attention=_hops(model, batch, output, [tokens for _, tokens in pieces]),
         gap=gap,
     )
+
+
+def _scores(model: MultimodalPreTrainedModel, output: MultimodalOutput) -> dict[str, float]:
+    """Return the probability of each label."""
+    probabilities = output.logits[0].float().softmax(-1).tolist()
+    return {model.config.id2label[index]: probability for index, probability in enumerate(probabilities)}
 
 
 def visible_part(image: Image.Image, processor: MultimodalProcessor) -> Image.Image:

@@ -41,6 +41,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
     card = ModelCard.from_template(
         _card_data(repo_id, run, settings, config, examples),
         template_path=TEMPLATES / "model_card.md",
+        title=repo_id.rpartition("/")[2],
         task=TASKS[settings["modalities"]],
         labels=[config.id2label[index] for index in range(config.num_labels)],
         architecture=config.model_type,
