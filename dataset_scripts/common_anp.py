@@ -147,10 +147,6 @@ class AnpCorpus(Corpus):
     It adds the columns `group` (the photo, which can be in several ANPs), `tags`, `anp`, and `anp_score`.
 
     A subclass defines `anp_list`, which returns the name of the ANP list and the function that reads it.
-
-    Raises:
-        ValueError: If an id occurs twice or a JSON file is invalid. See also `read_vso`, `read_mvso`, `read_table`,
-            `list_files` and `check_file_name`.
     """
 
     REDISTRIBUTION = ("unclear", "each photo has the licence that its owner gave it on Flickr")

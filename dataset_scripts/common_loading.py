@@ -81,14 +81,14 @@ def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
     would list every file below `data_dir`, which takes 12 s for 20,000 images on every call. A folder counts by its
     time, which changes when files are added or removed.
     """
-    data_dir = data_dir and Path(data_dir).expanduser().resolve()
+    folder = None if data_dir is None else Path(data_dir).expanduser().resolve()
     digest = hashlib.sha256(source_hash(name).encode())
-    for pattern in corpus_class(name).INDEX if data_dir else ():
-        for path in sorted(data_dir.glob(pattern)):
+    for pattern in corpus_class(name).INDEX if folder else ():
+        for path in sorted(folder.glob(pattern)):
             content = content_hash(path) if path.is_file() else ""
             digest.update(f"{path}\0{path.stat().st_mtime_ns}\0{content}\0".encode())
-    # Without `data_files`, `datasets` would look for them.
-    return {"dataset_name": name, "data_dir": data_dir and str(data_dir), "data_files": {}, "hash": digest.hexdigest()}
+    # `load_dataset` requires `data_files`, even if there are none.
+    return {"dataset_name": name, "data_dir": folder and str(folder), "data_files": {}, "hash": digest.hexdigest()}
 
 
 def source_hash(name: str) -> str:

@@ -20,10 +20,6 @@ class MSED(Corpus):
     """MSED. The text is the title, followed by the caption on a new line.
 
     It adds the columns `emotion`, `desire` and `inference_sequence` as released.
-
-    Raises:
-        ValueError: If a sentiment is unknown. The message names the file and the line. See also `read_table`,
-            `list_files` and `release_folder`.
     """
 
     INDEX = tuple(path for names in FOLDERS.values() for n in names for path in (f"{n}/{n}.csv", f"{n}/images"))

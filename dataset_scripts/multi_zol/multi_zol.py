@@ -98,9 +98,6 @@ class MultiZOL(Corpus):
     """Multi-ZOL. The label is the score of the aspect, and the scores are the names of the classes.
 
     It adds the column `group`: the review, which has a sample for each of its aspects.
-
-    Raises:
-        ValueError: If `classes` is neither 8 nor 10. See also `read_samples`, `release_folder` and `list_files`.
     """
 
     INDEX = (*FILES.values(), IMAGES)

@@ -116,10 +116,6 @@ class MVSA(Corpus):
     """MVSA-Single or MVSA-Multiple, depending on `dataset_name`. A config is a split scheme.
 
     It adds the column `text_encoding`, the encoding of the text file: "utf-8-sig", "gb18030" or "latin-1".
-
-    Raises:
-        ValueError: If the labels remove a listed post, or the label counts of all listed posts are not the published
-            ones. See also `release_folder`, `read_labels`, `read_splits` and `list_files`.
     """
 
     INDEX = (LABEL_FILE, "data")

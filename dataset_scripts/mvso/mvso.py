@@ -21,11 +21,7 @@ STUDY = {
 
 
 class MVSO(AnpCorpus):
-    """MVSO, as Deep Fusion reads it (arXiv 1711.07798) and as the MVSO study reads it (arXiv 1712.00725).
-
-    Raises:
-        ValueError: If `language` is not one of MVSO's twelve languages.
-    """
+    """MVSO, as Deep Fusion reads it (arXiv 1711.07798) and as the MVSO study reads it (arXiv 1712.00725)."""
 
     HOMEPAGE = "http://mvso.cs.columbia.edu"
     INDEX = (*(f"{language}.csv" for language in LANGUAGES), TABLE, IMAGES, FOLDER, f"{FOLDER}/*")

@@ -96,10 +96,6 @@ class Twitter(Corpus):
 
     It adds the column `group`: the tweet, which has a row for each of its targets. With captions, it also adds
     `caption`.
-
-    Raises:
-        FileNotFoundError: If `image_dir` or `captions` does not exist.
-        ValueError: See `read_tweets`, `read_captions`, `release_folder` and `list_files`.
     """
 
     INDEX = (*FILES.values(), *(path.format(name=f"twitter{year}") for path in IMAGE_DIRS for year in (2015, 2017)))

@@ -1,3 +1,5 @@
+"""Posts that two splits share, and the clean variants without them."""
+
 import itertools
 from pathlib import Path
 

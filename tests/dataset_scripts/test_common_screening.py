@@ -1,69 +1,55 @@
-import pytest
-from datasets import Dataset, DatasetDict
-from PIL import Image
+"""Images that cannot be decoded."""
 
-from mmsent.dataset_scripts.common_schema import LABELS, features
+import pytest
+from standins import draw, write_multi_zol
+
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.modeling.common_images import BadImageError
 
 
 @pytest.fixture
-def corpus(tmp_path):
-    """A train split with a valid image, a valid and a truncated image, and no image; and an image that is a text."""
-    good, truncated, text = (tmp_path / name for name in ("good.png", "truncated.jpg", "text.jpg"))
-    Image.new("RGB", (30, 20)).save(good)
-    Image.effect_noise((64, 64), 90).save(truncated)
-    truncated.write_bytes(truncated.read_bytes()[:900])
-    text.write_text("not found")
-    images = {"train": [[good], [good, truncated], []], "validation": [[text]]}
-    columns = features()
-    return DatasetDict(
-        {
-            split: Dataset.from_list(
-                [
-                    {"id": str(row), "text": "", "images": [str(path) for path in paths], "aspect": None}
-                    | {"label": LABELS[0], "text_label": None, "image_label": None}
-                    for row, paths in enumerate(rows)
-                ],
-                features=columns,
-            )
-            for split, rows in images.items()
-        }
-    )
+def images(tmp_path):
+    """Reviews of three samples each: one of two images of a train review is truncated, an image of dev is a text."""
+    images = write_multi_zol(tmp_path / "zol", {"Train": 3, "Dev": 2}) / "img"
+    (images / "Train_2_1.jpg").write_bytes((images / "Train_2_1.jpg").read_bytes()[:300])
+    (images / "Dev_1_0.jpg").write_text("not found")
+    return images
 
 
-def names(posts):
+@pytest.fixture
+def corpus(images, load):
+    return load("multi_zol", data_dir=str(images.parent))
+
+
+def names(posts) -> list[list[str]]:
     return [[image["path"].rpartition("/")[2] for image in images] for images in posts["images"]]
 
 
 def test_error_names_every_file(corpus):
-    with pytest.raises(BadImageError, match="2 images cannot be decoded") as error:
+    with pytest.raises(BadImageError, match="6 images cannot be decoded") as error:
         screen_images(corpus, "error")
-    message = str(error.value)
-    assert "post 1: " in message
-    assert "truncated.jpg" in message
-    assert "text.jpg" in message
-    assert "on_bad_image='skip'" in message
+    for text in ("post train-7: ", "Train_2_1.jpg", "Dev_1_0.jpg", "on_bad_image='skip'"):
+        assert text in str(error.value)
 
 
-def test_skip_drops_the_post(corpus):
+def test_skip_drops_the_posts(corpus):
     screened, report = screen_images(corpus, "skip")
-    assert names(screened["train"]) == [["good.png"], []]
-    assert len(screened["validation"]) == 0
-    assert {split: len(lines) for split, lines in report.items()} == {"train": 1, "validation": 1}
+    assert names(screened["train"]) == [[]] * 3 + [["Train_1_0.jpg"]] * 3
+    assert names(screened["validation"]) == [[]] * 3
+    assert {split: len(lines) for split, lines in report.items()} == {"train": 3, "validation": 3}
 
 
-def test_missing_keeps_the_post_and_its_other_images(corpus):
+def test_missing_keeps_the_posts_and_their_other_images(corpus):
     screened, report = screen_images(corpus, "missing")
-    assert names(screened["train"]) == [["good.png"], ["good.png"], []]
-    assert names(screened["validation"]) == [[]]
-    assert "truncated.jpg" in report["train"][0]
+    assert names(screened["train"]) == [[]] * 3 + [["Train_1_0.jpg"]] * 3 + [["Train_2_0.jpg"]] * 3
+    assert names(screened["validation"]) == [[]] * 6
+    assert "Train_2_1.jpg" in report["train"][0]
 
 
-def test_a_repaired_file_is_noticed(corpus, tmp_path):
+def test_a_repaired_file_is_noticed(corpus, images):
     screen_images(corpus, "missing")
-    for name in ("truncated.jpg", "text.jpg"):
-        Image.new("RGB", (30, 20)).save(tmp_path / name)
+    draw(images / "Train_2_1.jpg", 1)
+    draw(images / "Dev_1_0.jpg", 2)
     screened, report = screen_images(corpus, "error")
     assert report == {}
-    assert names(screened["train"]) == [["good.png"], ["good.png", "truncated.jpg"], []]
+    assert names(screened["train"])[-1] == ["Train_2_0.jpg", "Train_2_1.jpg"]

@@ -1,3 +1,5 @@
+"""MSED."""
+
 import pytest
 from standins import write_msed
 

@@ -1,3 +1,5 @@
+"""Multi-ZOL."""
+
 import pytest
 from standins import ASPECTS, draw, write_multi_zol
 

@@ -1,3 +1,5 @@
+"""MVSA-Single: rows, missing posts, ways of loading, options."""
+
 import json
 import logging
 

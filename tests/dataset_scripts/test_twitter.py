@@ -1,3 +1,5 @@
+"""Twitter-2015 and Twitter-2017."""
+
 import json
 
 import pytest
