@@ -10,6 +10,7 @@ import pytest
 import tiny
 from tiny import ROOT
 
+from mmsent import docs_tables
 from mmsent.training import benchmark
 from mmsent.training.recipes import parse_arguments
 
@@ -35,6 +36,10 @@ def commands(beginning: str) -> list[list[str]]:
 
 def test_the_table_of_results_is_generated():
     assert between("results.md", "results") == benchmark.table().strip()
+
+
+def test_the_table_of_architectures_is_generated():
+    assert between("README.md", "architectures") == docs_tables.architectures().strip()
 
 
 def test_the_readme_is_short():
