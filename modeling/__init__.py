@@ -53,7 +53,7 @@ _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
     Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
-    Architecture("mdse", "MDSE", BOTH, "Li, Wang, Luo, Wu, Jiang", "ICASSP", 2024),
+    Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
     Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
     Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
 )

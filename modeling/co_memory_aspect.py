@@ -1,7 +1,7 @@
 """Co-Memory+Aspect: the co-memory network with both memories started by the aspect, a baseline of MIMN's paper.
 
 Xu, Mao, Chen: *Multi-Interactive Memory Network for Aspect Based Multimodal Sentiment Analysis*. AAAI 2019,
-https://doi.org/10.1609/aaai.v33i01.3301371.
+https://github.com/xunan0812/MIMN.
 
 The paper names the baseline without equations. This follows the authors' code, github.com/xunan0812/MIMN, which calls
 it MemNet2.

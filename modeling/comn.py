@@ -1,7 +1,6 @@
 """CoMN: text and image memories that guide each other's attention over several hops.
 
-Xu, Mao, Chen: *A Co-Memory Network for Multimodal Sentiment Analysis*. SIGIR 2018,
-https://doi.org/10.1145/3209978.3210093.
+Xu, Mao, Chen: *A Co-Memory Network for Multimodal Sentiment Analysis*. SIGIR 2018.
 
 No code was published. Where the paper leaves a choice, the config has a switch.
 """

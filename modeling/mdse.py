@@ -1,9 +1,9 @@
 """MDSE: features that text and image share, features private to each, and a contrastive loss across modalities.
 
-Li, Wang, Luo, Wu, Jiang: *Modality-Dependent Sentiments Exploring for Multi-Modal Sentiment Classification*. ICASSP
-2024, https://doi.org/10.1109/ICASSP48485.2024.10445820.
+Li et al.: *Modality-Dependent Sentiments Exploring for Multi-Modal Sentiment Classification*. ICASSP 2024,
+https://github.com/royal-dargon/MDSE.
 
-Where the published code, github.com/royal-dargon/MDSE, departs from the paper, `reading` selects one of the two.
+Where the published code departs from the paper, `reading` selects one of the two.
 """
 
 from dataclasses import dataclass

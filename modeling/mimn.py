@@ -1,7 +1,7 @@
 """MIMN: memories of text and of several images, read under the guidance of an aspect and of each other.
 
 Xu, Mao, Chen: *Multi-Interactive Memory Network for Aspect Based Multimodal Sentiment Analysis*. AAAI 2019,
-https://doi.org/10.1609/aaai.v33i01.3301371.
+https://github.com/xunan0812/MIMN.
 
 The network in the authors' code, github.com/xunan0812/MIMN, is not the one in the paper. The config has both.
 """

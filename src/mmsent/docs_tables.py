@@ -19,17 +19,18 @@ def _describe(row: Architecture) -> str:
 
     Raises:
         ValueError: If the docstring does not begin with "Name: what it is.", then an empty line, then "Authors:
-            *Title*. Venue Year, link.".
+            *Title*. Venue Year.", or "Venue Year, link." where there is a paper or code to link to.
     """
     (folder,) = modeling.__path__
     source = Path(folder, f"{row.name}.py").read_text(encoding="utf-8")
     docstring = " ".join((ast.get_docstring(ast.parse(source)) or "").split())
-    paper = rf"{re.escape(row.authors)}: (\*[^*]+\*)\. {row.venue} {row.year}, (https://\S+)\."
+    paper = rf"{re.escape(row.authors)}: (\*[^*]+\*)\. {row.venue} {row.year}(?:, (https://\S+))?\."
     match = re.match(rf"[^:]+: (.+?)\. {paper}", docstring)
     if match is None:
         raise ValueError(
             f"modeling/{row.name}.py: the docstring must begin 'Name: what it is.' and go on '{row.authors}: *Title*. "
-            f"{row.venue} {row.year}, link.'"
+            f"{row.venue} {row.year}.'"
         )
     what, title, link = match.groups()
-    return f"| `{row.name}` | {row.authors}, [{title}]({link}), {row.venue} {row.year} | {what} |"
+    title = f"[{title}]({link})" if link else title
+    return f"| `{row.name}` | {row.authors}, {title}, {row.venue} {row.year} | {what} |"
