@@ -1,21 +1,17 @@
-"""MIMN's training step against the same network as a literal loop over hops and words.
+"""Compare a training step of MIMN with the same network as a literal loop over hops and words.
 
     python benchmarks/mimn_step.py [--output benchmarks/mimn_step.json]
 
-Both have the same weights, and the benchmark begins by comparing their logits. The literal network reads its memories
-word by word, as the equations are written: an LSTM cell for every word and direction, a score for every slot.
+Both networks have the same weights, and the benchmark first compares their logits. The literal network reads its
+memories word by word, as in the equations: one LSTM cell per word and direction, one score per slot.
 """
 
-import argparse
 import copy
-import json
-import os
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
+from common_report import parser_of, write_report
 from torch import nn
 
 from mmsent.modeling import ARCHITECTURES
@@ -29,14 +25,14 @@ REPEATS = 5
 
 
 class LiteralLSTM(nn.Module):
-    """A `MaskedLSTM` with one cell a word; a word that is masked leaves the state as it is."""
+    """A `MaskedLSTM` with one cell per word. A masked word does not change the state."""
 
     def __init__(self, lstm: MaskedLSTM):
         super().__init__()
         self.lstm = lstm
 
     def forward(self, sequence: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """sequence (B, M, D), mask (B, M) bool -> (B, M, 2H)."""
+        """Read a sequence (B, M, D) with mask (B, M) bool: return the states (B, M, 2H)."""
         positions = range(sequence.shape[1])
         halves = [
             self.read(self.lstm.forward_lstm, sequence, mask, positions),
@@ -54,14 +50,14 @@ class LiteralLSTM(nn.Module):
             i, f, g, o = gates.chunk(4, -1)
             new_c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             new_h = o.sigmoid() * new_c.tanh()
-            there = mask[:, position].unsqueeze(-1)
-            h, c = torch.where(there, new_h, h), torch.where(there, new_c, c)
+            is_word = mask[:, position].unsqueeze(-1)
+            h, c = torch.where(is_word, new_h, h), torch.where(is_word, new_c, c)
             states[position] = h
         return torch.stack(states, 1)
 
 
 class LiteralAttention(nn.Module):
-    """A `GuidedAttention` that scores one slot after the other."""
+    """A `GuidedAttention` that scores the slots one by one."""
 
     def __init__(self, attention: GuidedAttention):
         super().__init__()
@@ -78,7 +74,7 @@ class LiteralAttention(nn.Module):
 
 
 def literal(model: nn.Module) -> nn.Module:
-    """The same network with literal layers."""
+    """Return the same network with literal layers."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -89,7 +85,7 @@ def literal(model: nn.Module) -> nn.Module:
 
 
 def batch(size: int, length: int) -> dict[str, torch.Tensor]:
-    """Posts of up to `length` words, half of it and more, with five images of four regions and an aspect."""
+    """Return posts of `length / 2` to `length` words, with five images of four regions and an aspect of two words."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(length // 2, length + 1, (size,), generator=generator)
     lengths[0] = length
@@ -118,12 +114,12 @@ def measure(size: int, length: int) -> dict:
     config = row.config(
         text_config=WordVectorsConfig(vocab_size=1000, hidden_size=100), image_config=SmallCNNConfig(image_size=32)
     )
-    fast = row.classifier(config).eval()  # without dropout, so that the two can be compared
+    fast = row.classifier(config).eval()  # without dropout, so that both can be compared
     slow, inputs = literal(fast), batch(size, length)
     difference = (fast(**inputs).logits - slow(**inputs).logits).abs().max().item()
     assert difference < 1e-4, difference
     seconds = {"fast": [], "literal": []}
-    for repeat in range(REPEATS + 1):  # the first warms up
+    for repeat in range(REPEATS + 1):  # the first repeat warms up
         for name, model in (("fast", fast), ("literal", slow)):
             value = step_seconds(model, inputs)
             if repeat:
@@ -139,25 +135,9 @@ def measure(size: int, length: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
-    args = parser.parse_args()
-    figures = []
-    for size in BATCH_SIZES:
-        for length in LENGTHS:
-            figures.append(measure(size, length))
-            print(figures[-1], flush=True)
-    result = {
-        "command": "python benchmarks/mimn_step.py",
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "repeats": REPEATS,
-        "hops": 3,
-        "figures": figures,
-    }
-    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    args = parser_of(__file__, __doc__).parse_args()
+    figures = [measure(size, length) for size in BATCH_SIZES for length in LENGTHS]
+    write_report(args, figures, repeats=REPEATS, hops=3)
 
 
 if __name__ == "__main__":
