@@ -48,12 +48,9 @@ class AlexNetConfig(PreTrainedConfig):
     """
 
     model_type = "alexnet"
+    hidden_size = 256  # not a field of config.json
 
     image_size: int = 224
-
-    @property
-    def hidden_size(self) -> int:
-        return 256
 
     @property
     def num_regions(self) -> int:
@@ -88,12 +85,9 @@ class RawCNNConfig(PreTrainedConfig):
     """
 
     model_type = "raw_cnn"
+    hidden_size = 256
 
     image_size: int = 32
-
-    @property
-    def hidden_size(self) -> int:
-        return 256
 
     @property
     def num_regions(self) -> int:

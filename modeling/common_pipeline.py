@@ -181,17 +181,16 @@ def _images(post: Mapping, allow_urls: bool) -> list:
     """Return the images of a post, with every URL replaced by what it points to."""
     images = post.get("images") if post.get("image") is None else post["image"]
     images = [] if images is None else images if isinstance(images, list | tuple) else [images]
-    return [_fetched(image, allow_urls) if _is_url(image) else image for image in images]
+    return [_fetched(image, allow_urls) if isinstance(image, str) else image for image in images]
 
 
-def _is_url(image: Any) -> bool:
-    return isinstance(image, str) and image.lower().startswith(("http://", "https://"))
-
-
-def _fetched(url: str, allow_urls: bool) -> dict:
+def _fetched(image: str, allow_urls: bool) -> str | dict:
+    """Return a path as it is, and what a URL points to."""
+    if not image.lower().startswith(("http://", "https://")):
+        return image
     if not allow_urls:
-        raise ValueError(f"{url} is a URL: download the image, or call the pipeline with allow_urls=True.")
+        raise ValueError(f"{image} is a URL: download the image, or call the pipeline with allow_urls=True.")
     try:
-        return {"bytes": fetch(url), "path": url}
+        return {"bytes": fetch(image), "path": image}
     except UrlError as error:
         raise BadImageError(str(error)) from error

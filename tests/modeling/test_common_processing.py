@@ -7,7 +7,6 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from transformers import AutoProcessor
 
 from mmsent.modeling.common_images import BadImageError
 from mmsent.modeling.comn import CoMNProcessor
@@ -75,7 +74,6 @@ def test_only_the_first_images_are_kept():
         ({"text": ["a", "b"], "images": [None]}, "'text': 2, 'images': 1"),
         ({"text": ["a", "b"], "images": tiny.picture(0)}, "'text': 2, 'images': 1"),
         ({"text": ["a"], "aspect": ["a", "b"]}, "'aspect': 2"),
-        ({}, "Pass text, images or both"),
     ],
 )
 def test_calls_without_a_batch(kwargs, message):
@@ -114,7 +112,7 @@ def test_any_posts_make_a_batch_of_the_contract(rows):
 @pytest.mark.parametrize("encoders", ["own", "transformers"])
 def test_texts_of_every_kind(backbones, encoders):
     processor, _ = tiny.build("comn", encoders, backbones)
-    odd = ["\ud83d", "a\ud83d b", "\x00", "😀😀", "مرحبا بالعالم", "\u200b", "a" * 5000, "\ufeffday", "e\u0301"]
+    odd = ["\ud83d good \udc00", "\x00good", "😀👍🏽", "\u202eמה مرحبا", "\u200b", "a" * 5000, "\ufeffday", "e\u0301"]
     assert processor(text=odd)["input_ids"].shape[0] == len(odd)
     batch = processor(text="good day " * 120_000)  # 1 MB
     assert batch["attention_mask"].sum() == processor.max_length
@@ -123,15 +121,12 @@ def test_texts_of_every_kind(backbones, encoders):
 CHINESE = "这款手机的屏幕效果很好,电池续航也不错"
 
 
-def test_chinese_is_cut_into_words(tmp_path):
+def test_chinese_is_cut_into_words():
     assert build(CHINESE)(text=CHINESE)["attention_mask"].sum() == 3, "a clause is one word without a text step"
-    processor = build(CHINESE, text_steps=["rjieba"])
-    batch = processor(text=CHINESE, aspect="屏幕效果")
+    batch = build(CHINESE, text_steps=["rjieba"])(text=CHINESE, aspect="屏幕效果")
     assert batch["attention_mask"].sum() > 8
     assert (batch["input_ids"] > 1).all()
     assert (batch["aspect_input_ids"] > 1).all()
-    processor.save_pretrained(tmp_path)
-    assert torch.equal(AutoProcessor.from_pretrained(tmp_path)(text=CHINESE)["input_ids"], batch["input_ids"])
 
 
 def test_cutting_a_long_text_is_logged_once(caplog):
@@ -145,7 +140,6 @@ def test_cutting_a_long_text_is_logged_once(caplog):
     assert not caplog.records
 
 
-def test_each_architecture_keeps_the_lengths_of_its_paper(tmp_path):
-    build(processor=MIMNProcessor, max_images=3).save_pretrained(tmp_path)
-    loaded = MIMNProcessor.from_pretrained(tmp_path)
-    assert (loaded.max_length, loaded.max_aspect_length, loaded.max_images) == (320, 4, 3)
+def test_an_architecture_has_the_lengths_of_its_paper():
+    processor = build(processor=MIMNProcessor, max_images=3)
+    assert (processor.max_length, processor.max_aspect_length, processor.max_images) == (320, 4, 3)
