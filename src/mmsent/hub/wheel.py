@@ -23,7 +23,7 @@ def write_wheel(folder: Path) -> Path:
     files = {}
     for name in PACKAGES:
         root = Path(import_module(name).__file__).parent
-        for path in sorted(root.rglob("*")):
+        for path in root.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
                 files[f"{name.replace('.', '/')}/{path.relative_to(root).as_posix()}"] = path.read_bytes()
     info = f"mmsent-{package.version}.dist-info"
@@ -33,7 +33,7 @@ def write_wheel(folder: Path) -> Path:
     files[f"{info}/entry_points.txt"] = package.read_text("entry_points.txt").encode()
     files[f"{info}/licenses/LICENSE"] = license_text().encode()
     record = []
-    for name, content in files.items():
+    for name, content in sorted(files.items()):
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         record.append(f"{name},sha256={digest},{len(content)}\n")
     files[f"{info}/RECORD"] = "".join([*record, f"{info}/RECORD,,\n"]).encode()
