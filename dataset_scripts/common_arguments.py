@@ -1,12 +1,25 @@
 """Command-line arguments that name a corpus and its options."""
 
 import argparse
+import re
 from typing import Any
 
 import yaml
 from datasets import DatasetDict
 
 from .common_loading import CORPORA, load_corpus
+
+
+class _Loader(yaml.SafeLoader):
+    """Read `1e-5` as a number, as YAML 1.2 does. YAML 1.1 requires a dot and a sign: `1.0e-5`."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), "+-0123456789")
+
+
+def read_yaml(text: str) -> Any:
+    """Read the value that a YAML text holds."""
+    return yaml.load(text, _Loader)
 
 
 def parse_name_values(words: list[str]) -> dict[str, Any]:
@@ -21,7 +34,7 @@ def parse_name_values(words: list[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} does not have the form NAME=VALUE")
-        values[name] = yaml.safe_load(value)
+        values[name] = read_yaml(value)
     return values
 
 

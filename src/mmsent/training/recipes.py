@@ -10,7 +10,7 @@ from huggingface_hub.dataclasses import validate_typed_dict
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoConfig, HfArgumentParser
 
-from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.dataset_scripts.common_arguments import parse_name_values, read_yaml
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -46,16 +46,15 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
 
 def _read_recipe(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Return the arguments that a recipe sets, each of the type of its field."""
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recipe = read_yaml(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError("the file does not hold 'key: value' lines")
     types = {name: hint for arguments in ARGUMENTS for name, hint in get_type_hints(arguments).items()}
     actions = {action.dest: action for action in reversed(parser._actions) if action.dest in types}
-    for key in recipe:
-        if key not in actions:
-            raise ValueError(_unknown_key(str(key), parser))
     values = {}
     for key, value in recipe.items():
+        if key not in actions:
+            raise ValueError(_unknown_key(str(key), parser))
         try:
             values[key] = _convert(value, actions[key])
         except ValueError as error:
@@ -71,8 +70,8 @@ def _convert(value: Any, action: argparse.Action) -> Any:
         return [word.removesuffix("...\n").rstrip("\n") for word in words]
     if action.nargs == "+" and value is not None:
         value = [str(entry) for entry in (value if isinstance(value, list) else [value])]
-    elif action.type is float and isinstance(value, int | str) and not isinstance(value, bool):
-        value = float(value)  # YAML reads 1e-5, which has no dot, as a string
+    elif action.type is float and type(value) is int:
+        value = float(value)
     for entry in (value if isinstance(value, list) else [value]) if action.choices else []:
         if entry not in action.choices:
             raise ValueError(f"{entry!r} is not one of {', '.join(action.choices)}")
