@@ -10,7 +10,7 @@ import torch
 from datasets import load_dataset
 from safetensors.torch import load_file
 from tiny import ROOT
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 
 def test_the_run_folder(run, tmp_path):
@@ -42,35 +42,15 @@ def test_the_run_folder(run, tmp_path):
 
 @pytest.mark.parametrize("frozen_parts", [("freeze_text=true", "freeze_image=true"), ("freeze_image=true",)], ids=len)
 def test_cached_features_give_the_same_run(run, tmp_path, backbones, standins, frozen_parts):
-    without_dropout = AutoModel.from_pretrained(
-        backbones["bert"], hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
-    without_dropout.save_pretrained(tmp_path / "bert")
-    AutoTokenizer.from_pretrained(backbones["bert"]).save_pretrained(tmp_path / "bert")
-    frozen = ["--text_encoder", str(tmp_path / "bert"), "--image_encoder", backbones["vit"]]
-    frozen += ["--model_kwargs", *frozen_parts, "dropout=0.0"]
+    frozen = ["--image_encoder", backbones["vit"], "--model_kwargs", *frozen_parts, "dropout=0.0"]
     frozen += ["--dataset", "twitter2015", "--data_dir", str(standins.write_twitter(tmp_path / "twitter2015"))]
     frozen += ["--num_train_epochs", "3", "--per_device_train_batch_size", "2"]
     plain = run(tmp_path / "plain", *frozen)
     cached = run(tmp_path / "cached", *frozen, "--cache_features")
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("plain", "cached")]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-4)
+    weights = load_file(tmp_path / "cached" / "model.safetensors")
+    for name, value in load_file(tmp_path / "plain" / "model.safetensors").items():
+        torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-4)
     assert cached["scores"] == plain["scores"]
-
-
-@pytest.mark.parametrize(
-    ("argv", "error", "message"),
-    [
-        (["--model_kwargs", "hop=3"], ValueError, "CoMNConfig has no field hop; it has aspects, cross, dropout"),
-        (["--model_kwargs", "cross=sideways"], Exception, "sideways"),
-        (["--cache_features"], ValueError, "needs a frozen encoder"),
-        (["--class_weights", "equal"], ValueError, "class_weights=equal"),
-    ],
-)
-def test_bad_settings(run, tmp_path, argv, error, message):
-    with pytest.raises(error, match=message):
-        run(tmp_path / "run", *argv)
 
 
 @pytest.mark.slow

@@ -21,6 +21,10 @@ LOG = [
 ]
 
 
+def pyplot_state() -> tuple:
+    return dict(mpl.rcParams), mpl.get_backend(), plt.get_fignums()
+
+
 def class_names(figure) -> list[str]:
     return [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
@@ -37,7 +41,8 @@ def test_a_confusion_matrix_has_its_counts_and_names():
 
 @pytest.mark.parametrize("names", [NAMES, ["a class with a very long name"] * 3, [f"class {n}" for n in range(12)]])
 def test_nothing_is_clipped(tmp_path, names):
-    """Every figure has a white margin on all sides."""
+    """Every figure has a white margin on all sides, and the state of pyplot does not change."""
+    before = pyplot_state()
     matrix = np.full((len(names), len(names)), 12345).tolist()
     run = {"scores": {"test": {"confusion_matrix": matrix, "accuracy": 0.5}}, "log": LOG, "best_epoch": 2.0}
     write_figures(tmp_path, run, names, "accuracy")
@@ -45,14 +50,12 @@ def test_nothing_is_clipped(tmp_path, names):
         pixels = np.asarray(Image.open(tmp_path / name).convert("L"))
         assert min(edge.min() for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:])) == 255, name
         assert (pixels < 128).mean() > 0.001
+    assert pyplot_state() == before
 
 
 @pytest.mark.parametrize(
     ("fonts", "names"),
-    [
-        (["DejaVu Sans"], ["class 0", "class 1", "class 2"]),
-        (["DejaVu Sans", "Noto Sans CJK SC"], CHINESE),
-    ],
+    [(["DejaVu Sans"], ["class 0", "class 1", "class 2"]), (["DejaVu Sans", "Noto Sans CJK SC"], CHINESE)],
 )
 def test_chinese_names_need_a_font_that_has_them(monkeypatch, fonts, names):
     monkeypatch.setattr(fontManager, "get_font_names", lambda: fonts)
@@ -69,13 +72,6 @@ def test_learning_curves():
     assert scores["validation"] == [[1, 0.5], [2, 0.6]]
     assert scores["saved model"] == [[2, 0], [2, 1]]
     assert len(learning_curves([{"epoch": 1.0, "loss": 1.0}], "accuracy", 1).axes) == 1  # nothing was evaluated
-
-
-def test_figures_do_not_change_pyplot(tmp_path):
-    before, backend = dict(mpl.rcParams), mpl.get_backend()
-    scores = {"test": {"confusion_matrix": MATRIX, "accuracy": 0.9}}
-    write_figures(tmp_path, {"scores": scores, "log": LOG, "best_epoch": 1.0}, NAMES, "eval_accuracy")
-    assert (dict(mpl.rcParams), mpl.get_backend(), plt.get_fignums()) == (before, backend, [])
 
 
 def test_without_matplotlib_a_message_says_how_to_install_it(monkeypatch, tmp_path, capsys):

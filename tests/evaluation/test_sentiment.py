@@ -2,9 +2,6 @@
 
 import evaluate
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score
 from tiny import ROOT
 
 from mmsent.evaluation.sentiment.sentiment import Sentiment
@@ -12,8 +9,8 @@ from mmsent.evaluation.sentiment.sentiment import Sentiment
 NAMES = ["negative", "neutral", "positive"]
 
 
-def compute(predictions, references, names=NAMES):
-    return Sentiment(keep_in_memory=True).compute(predictions=predictions, references=references, label_names=names)
+def compute(predictions, references):
+    return Sentiment(keep_in_memory=True).compute(predictions=predictions, references=references, label_names=NAMES)
 
 
 def test_scores_computed_by_hand():
@@ -32,16 +29,6 @@ def test_a_class_that_the_split_lacks_counts_in_macro_f1():
     assert scores["macro_f1"] == pytest.approx(2 / 3)
     assert scores["weighted_f1"] == 1
     assert scores["confusion_matrix"] == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=30))
-def test_scores_agree_with_scikit_learn(pairs):
-    predictions, references = zip(*pairs, strict=True)
-    scores = compute(list(predictions), list(references))
-    kwargs = {"labels": [0, 1, 2], "zero_division": 0}
-    assert scores["accuracy"] == pytest.approx(accuracy_score(references, predictions))
-    assert scores["macro_f1"] == pytest.approx(f1_score(references, predictions, average="macro", **kwargs))
-    assert scores["weighted_f1"] == pytest.approx(f1_score(references, predictions, average="weighted", **kwargs))
 
 
 @pytest.mark.parametrize(("predictions", "references"), [([3], [0]), ([0], [-1])])

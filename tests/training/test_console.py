@@ -3,10 +3,9 @@
 import re
 
 import pytest
-import tiny
 from transformers import TrainerControl, TrainerState
 
-from mmsent.training.console import OneBar, Progress, count_parameters, format_duration
+from mmsent.training.console import OneBar, Progress, format_duration
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(4.2, "4 s"), (100, "2 min"), (3600 * 3 + 1200, "3 h 20 min")])
@@ -37,13 +36,6 @@ def test_an_evaluation_within_the_training_has_no_bar(capsys):
     bar.on_train_end(None, state, control)
     bar.on_prediction_step(None, state, control, eval_dataloader=[1, 2])
     assert bar.prediction_bar is not None
-
-
-def test_parameters_are_counted(backbones):
-    _, model = tiny.build("comn", "transformers", backbones, freeze_text=True)
-    counts = count_parameters(model.train())
-    frozen = sum(parameter.numel() for parameter in model.base_model.text_encoder.parameters())
-    assert counts["total"] - counts["trainable"] == frozen > 0
 
 
 def test_a_run_prints_a_summary_and_draws_figures(run, tmp_path, standins, capsys):
