@@ -100,10 +100,6 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = handle_any
 
-    def whoami(self, body: bytes) -> None:
-        token = {"role": "write", "displayName": "test"}
-        self.respond(200, {"type": "user", "name": "tester", "orgs": [], "auth": {"accessToken": token}})
-
     def validate(self, body: bytes) -> None:
         self.respond(200, {"errors": [], "warnings": []})
 
@@ -153,8 +149,6 @@ class Handler(BaseHTTPRequestHandler):
                 repository.files[value["path"]] = base64.b64decode(value["content"])
             elif operation["key"] == "lfsFile":
                 repository.files[value["path"]] = self.hub.objects[value["oid"]]
-            elif operation["key"] == "deletedFile":
-                repository.files.pop(value["path"], None)
         repository.commit = hashlib.sha1(repository.commit.encode() + body).hexdigest()
         commit_url = f"{self.hub.url}/{name}/commit/{repository.commit}"
         self.respond(200, {"success": True, "commitOid": repository.commit, "commitUrl": commit_url})
@@ -172,14 +166,6 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.respond(200, entries)
 
-    def repository_paths_info(self, repository: Repository, name: str, revision: str, body: bytes) -> None:
-        paths = json.loads(body)["paths"] if body[:1] == b"{" else parse_qs(body.decode()).get("paths", [])
-        self.respond(200, [entry for entry in repository.entries("", True) if entry["path"] in paths])
-
-    def repository_refs(self, repository: Repository, name: str, argument: str, body: bytes) -> None:
-        branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": repository.commit}
-        self.respond(200, {"branches": [branch], "tags": [], "converts": []})
-
     def download(self, body: bytes, kinds: str | None, name: str, revision: str, path: str) -> None:
         repository = self.hub.repositories.get(((kinds or "models")[:-1], name))
         if repository is None:
@@ -189,19 +175,11 @@ class Handler(BaseHTTPRequestHandler):
         if content is None:
             self.respond(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=repository.commit)
             return
-        headers = {"X_Repo_Commit": repository.commit, "Accept_Ranges": "bytes"}
-        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-        span = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if span and self.command == "GET":
-            first, last = int(span[1]), min(int(span[2] or len(content) - 1), len(content) - 1)
-            headers["Content_Range"] = f"bytes {first}-{last}/{len(content)}"
-            self.respond(206, content[first : last + 1], **headers)
-        else:
-            self.respond(200, content, **headers)
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        self.respond(200, content, X_Repo_Commit=repository.commit, ETag=etag)
 
 
 ROUTES = [
-    (r"/api/whoami-v2", Handler.whoami),
     (r"/api/validate-yaml", Handler.validate),
     (r"/api/repos/create", Handler.create),
     (r"/(?:(?:datasets|spaces)/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", Handler.large_batch),

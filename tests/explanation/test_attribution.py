@@ -101,16 +101,6 @@ def test_attributions_of_a_linear_model_are_exact(linear):
     assert abs(explanation.gap) < 1e-4
 
 
-def test_only_the_deciding_word_and_patch_have_an_attribution(linear):
-    processor, model, weights = linear
-    weights.words[processor.tokenizer.convert_tokens_to_ids("good")] = 1
-    weights.pixels[8:12, 4:6] = 1
-    explanation = explain_post(model, processor, "the good day", images(1), label="positive")
-    assert [word for word, value in explanation.words if value] == ["good"]
-    rows, columns = np.nonzero(explanation.heat[0])
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 11, 4, 5)
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scores_without_a_part_are_those_of_a_post_without_it(architecture, backbones):
     processor, model = tiny.build(architecture, "own", backbones)
