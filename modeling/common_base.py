@@ -206,7 +206,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         image_features: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the regions (B, K, R, D) and the mask of the slots (B, K) bool, from pixels or the encoder's cached
-        output. The regions are standardized if the config says so; R is one if the model reads only their mean."""
+        output. The regions are standardised if the config says so; R is one if the model reads only their mean."""
         source = image_features if pixel_values is None else pixel_values
         if source is None:
             raise ValueError("Give pixel_values or image_features (and image_mask); a mask of False means no image.")

@@ -30,7 +30,7 @@ class MultimodalConfig(PreTrainedConfig):
         image_regions: The number R of regions of an image, at the image size that the processor makes.
         freeze_text: Whether the text encoder keeps its weights and stays in eval mode.
         freeze_image: Whether the image encoder keeps its weights and stays in eval mode.
-        standardize: Whether image features are standardized before the fusion reads them, see `FeatureNorm`. None of
+        standardize: Whether image features are standardised before the fusion reads them, see `FeatureNorm`. None of
             the papers does this, but most of these models learn faster and become better with it.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.

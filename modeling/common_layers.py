@@ -109,13 +109,13 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class FeatureNorm(nn.BatchNorm1d):
-    """Standardize features by the mean and deviation that each has over the training posts.
+    """Standardise features by the mean and deviation that each has over the training posts.
 
     This is batch normalisation without weights. Positions where the mask is False are not counted and become zero.
     The statistics of a distributed run are over the batches of all processes.
 
     Most features of a pretrained or rectified encoder have a large part that is the same for all images. Without
-    standardization this part hides the differences between regions, so that attention stays even and gates learn
+    standardisation this part hides the differences between regions, so that attention stays even and gates learn
     slowly.
     """
 
@@ -123,7 +123,7 @@ class FeatureNorm(nn.BatchNorm1d):
         super().__init__(size, affine=False)
 
     def forward(self, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Standardize features (..., D) where mask (...) bool is True: return (..., D)."""
+        """Standardise features (..., D) where mask (...) bool is True: return (..., D)."""
         if self.training and not torch.compiler.is_compiling():
             shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
             count = _SumOverProcesses.apply(mask.sum()) if shared else mask.sum()
@@ -138,7 +138,7 @@ class FeatureNorm(nn.BatchNorm1d):
         return ((features - self.running_mean) * scale).to(features.dtype) * mask.unsqueeze(-1)
 
     def _norm_over_processes(self, values: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        """Standardize values (N, D) of this process, where N may be zero: return (N, D).
+        """Standardise values (N, D) of this process, where N may be zero: return (N, D).
 
         Args:
             count: () The number of vectors in all processes.

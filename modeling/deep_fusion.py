@@ -35,7 +35,7 @@ class DeepFusionConfig(MultimodalConfig):
         fc_sizes: The sizes of the fully connected layers before the last, which has one output per class (not stated
             in the paper).
         dropout: The share that is dropped before each fully connected layer but the first (not stated in the paper).
-        standardize: As in `MultimodalConfig`, but the features of texts are standardized too.
+        standardize: As in `MultimodalConfig`, but the features of texts are standardised too.
     """
 
     model_type = "deep_fusion"

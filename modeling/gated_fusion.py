@@ -139,7 +139,7 @@ class GatedFusionOutput(MultimodalOutput):
 class Gate(nn.Module):
     """`y = w ⊙ x` with learned weights that are the same for all posts: unconstrained (GL1) or in [0, 1] (GL2).
 
-    The constraint is Keras's, which clips the weights after every update. PyTorch's optimizers cannot do this. So the
+    The constraint is Keras's, which clips the weights after every update. PyTorch's optimisers cannot do this. So the
     weights are clipped when the next training step begins, and whatever else reads them gets them clipped.
     """
 

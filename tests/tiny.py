@@ -33,7 +33,7 @@ FAST = {(name, kind) for i, name in enumerate(ARCHITECTURES) for kind in ("own",
 
 
 def every_row(*fast_kinds: str):
-    """Parametrize a test by `architecture` and `encoders`: by all combinations, of which most are slow.
+    """Parametrise a test by `architecture` and `encoders`: by all combinations, of which most are slow.
 
     Args:
         fast_kinds: The kinds of encoders that are tested in the fast suite; by default those in `FAST`.

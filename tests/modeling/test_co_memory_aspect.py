@@ -72,12 +72,9 @@ def test_every_weight_is_trained():
 
 @torch.no_grad()
 @pytest.mark.parametrize("image_memory", ["images", "regions"])
-def test_output(image_memory):
+def test_attentions_of_every_hop(image_memory):
     model, inputs = build(image_memory=image_memory), aspect_posts(IMAGE_SIZE)
-    output = model.base_model(**inputs)
-    assert output.logits is None
-    assert output.fused.shape == (4, 2 * SIZE)
-    check_attentions(output, inputs, REGIONS, (3, 3))
+    check_attentions(model(**inputs), inputs, REGIONS, (3, 3))
 
 
 @torch.no_grad()

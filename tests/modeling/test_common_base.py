@@ -1,4 +1,4 @@
-"""What every architecture inherits: loading, saving, standardized features, the loss, and clear errors."""
+"""What every architecture inherits: loading, saving, standardised features, the loss, and clear errors."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_classes_of_another_corpus(backbones):
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_standardized_features_do_not_depend_on_their_scale(architecture, backbones):
-    """In training each batch is standardized by its own statistics. Without `standardize` the scale remains."""
+    """In training each batch is standardised by its own statistics. Without `standardize` the scale remains."""
     processor, model = tiny.build(architecture, "timm", backbones, freeze_image=True)
     _, plain = tiny.build(architecture, "timm", backbones, freeze_image=True, standardize=False)
     mask = processor(**tiny.posts())["image_mask"]

@@ -136,7 +136,7 @@ def test_flatten_regions():
     assert slot_mask.tolist() == [[True] * 4 + [False] * 4 + [True] * 4, [False] * 12]
 
 
-# ----------------------------------------------------------------------------------------------- standardized features
+# ----------------------------------------------------------------------------------------------- standardised features
 
 
 def test_features_are_standardized_over_the_mask():

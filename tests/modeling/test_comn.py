@@ -21,8 +21,7 @@ from by_hand import (
     unpadded,
 )
 
-from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.comn import CoMNConfig, CoMNForSequenceClassification, CoMNModel
+from mmsent.modeling.comn import CoMNConfig, CoMNForSequenceClassification
 
 CROSS = ["both", "text2image", "image2text", "none"]
 SCORING = ["scalar", "additive"]
@@ -123,14 +122,6 @@ def test_number_of_weights():
             assert count_outside_encoders(build(hops=hops, scoring=scoring)) == first + (hops - 1) * later
 
 
-def test_the_base_model_fuses_both_vectors():
-    model = build()
-    output = model.comn(**batch())
-    assert isinstance(model.base_model, CoMNModel)
-    assert output.logits is None
-    assert output.fused.shape == (3, TEXT_SIZE + IMAGE_SIZE)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [({"hops": 0}, "at least one hop"), ({"cross": "sideways"}, "sideways"), ({"hops": "two"}, "hops")],
@@ -143,13 +134,3 @@ def test_bad_settings(fields, message):
 def test_an_unknown_field_is_named(backbones):
     with pytest.raises(ValueError, match="CoMNConfig has no field hopps; it has aspects, cross, dropout, .*hops"):
         tiny.build("comn", "own", backbones, hopps=2)
-
-
-def test_a_config_survives_json(tmp_path):
-    config = CoMNConfig(hops=4, cross="none", id2label={0: "bad", 1: "good"})
-    config.save_pretrained(tmp_path)
-    loaded = ARCHITECTURES["comn"].config.from_pretrained(tmp_path)
-    # transformers notes how a config was loaded; everything else must be equal
-    assert loaded.to_diff_dict() == config.to_diff_dict()
-    assert loaded.num_labels == 2
-    assert loaded.label2id == {"bad": 0, "good": 1}

@@ -151,7 +151,7 @@ def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backb
         assert torch.equal(value, other[name]), name
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0  # the test is whether the model can fit, not whether it generalizes
+            module.p = 0.0  # the test is whether the model can fit, not whether it generalises
     train_steps(model, batch, labels, steps=70)
     assert (logits(model, batch).argmax(-1) == labels).all()
 

@@ -96,6 +96,9 @@ def test_output(model, batch):
     assert torch.equal(as_tuple[1], output.logits)
     model.config.return_dict = False
     assert torch.equal(model(**batch)[0], output.logits)
+    base_output = model.base_model(**batch, return_dict=True)
+    assert base_output.logits is None
+    assert torch.equal(base_output.fused, output.fused)
 
 
 @tiny.every_row()

@@ -30,7 +30,7 @@ from by_hand import (
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_base import logger
-from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification, MIMNModel
+from mmsent.modeling.mimn import MIMNConfig, MIMNForSequenceClassification
 
 INTERACTIONS = ["both", "text2image", "image2text", "self"]
 READINGS = [("paper", "scalar"), ("paper", "additive"), ("official", "additive")]
@@ -199,14 +199,6 @@ def test_one_warning_about_a_batch_without_aspect(caplog):
 
 
 # ---------------------------------------------------------------------------------------------------------- the config
-
-
-def test_the_base_model_fuses_both_vectors():
-    base = build().base_model
-    output = base(**batch())
-    assert isinstance(base, MIMNModel)
-    assert output.logits is None
-    assert output.fused.shape == (4, 4 * HIDDEN)
 
 
 @pytest.mark.parametrize(
