@@ -107,10 +107,6 @@ def exit_status(child: int, log: Path, wait: bool = False) -> int | None:
     return status
 
 
-def incomplete_checkpoints(run: Path) -> set[str]:
-    return {path.name for path in run.glob("checkpoint-*") if not is_complete(path)}
-
-
 def kill_once(place: str, corpus: Path, run: Path, log: Path, seconds: float, calls: int, rng: random.Random) -> bool:
     """Start or resume a run and kill it. Return `False` if it ended before the kill.
 
@@ -121,12 +117,9 @@ def kill_once(place: str, corpus: Path, run: Path, log: Path, seconds: float, ca
     call = rng.randint(1, max(1, calls))
     child = start(lambda: run_training(corpus, run, place, call), log)
     moment = time.time() + rng.uniform(0, seconds) if place == "clock" else float("inf")
-    skipped_checkpoints, seen = rng.randint(0, 2), set()
     while (status := exit_status(child, log)) is None:
-        if place == "writing" and moment == float("inf"):
-            seen |= incomplete_checkpoints(run)
-            if len(seen) > skipped_checkpoints:
-                moment = time.time() + rng.uniform(0, 0.05)
+        if place == "writing" and not all(map(is_complete, run.glob("checkpoint-*"))):
+            moment = min(moment, time.time() + rng.uniform(0, 0.05))
         if time.time() >= moment:
             os.killpg(child, signal.SIGKILL)
             return exit_status(child, log, wait=True) != 0

@@ -8,21 +8,18 @@ import signal
 import pytest
 import tiny
 import torch
+from small_runs import Killed
 from transformers import EarlyStoppingCallback, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import safe_globals
 
 from mmsent.training.arguments import RunArguments
 from mmsent.training.augmentation import AugmentedPosts
 from mmsent.training.collator import PostCollator
-from mmsent.training.run_folder import checkpoints, complete_checkpoint, is_complete, step_of
+from mmsent.training.run_folder import checkpoints, complete_checkpoint, step_of
 from mmsent.training.trainer import MultimodalTrainer
 
 DURATIONS = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 DURATIONS |= {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}
-
-
-class Killed(BaseException):
-    """Ends a training without any cleanup, as SIGKILL does."""
 
 
 class Rows(list):
@@ -208,31 +205,21 @@ def test_killed_while_saving(make, straight, tmp_path, written):
     assert_same(straight, outcome(resumed, tmp_path))
 
 
-@pytest.mark.parametrize(("limit", "kept"), [(1, [6, 9]), (2, [6, 9]), (3, [3, 6, 9]), (None, [3, 6, 9])])
-def test_neither_the_best_nor_the_latest_is_deleted(make, tmp_path, limit, kept):
-    """The checkpoint of step 6 is the best."""
-    seen = []
-
+@pytest.mark.parametrize(
+    ("limit", "seen"),  # at each checkpoint, before and after it is completed; the one of step 6 is the best
+    [(1, [[], [3], [3], [6], [6], [6, 9]]), (3, [[], [3], [3], [3, 6], [3, 6], [3, 6, 9]])],
+)
+def test_neither_the_best_nor_the_previous_is_deleted_too_early(make, tmp_path, limit, seen):
     class Watch(TrainerCallback):
         def on_save(self, args, state, control, **kwargs):
-            seen.append([step_of(path) for path in checkpoints(tmp_path)])
+            complete.append([step_of(path) for path in checkpoints(tmp_path)])
 
-    trainer = make(tmp_path, Watch(), save_total_limit=limit)
-    trainer.train()
-    assert seen[0] == [3]
-    assert seen[-1] == kept
-    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-6")
-    assert is_complete(tmp_path / "checkpoint-6")
-
-
-def test_the_previous_checkpoint_stays_until_the_next_is_complete(make, tmp_path):
-    trainer = make(tmp_path, save_total_limit=1, load_best_model_at_end=False, metric_for_best_model=None)
     complete = []
-    watch = CallAt("on_save", 9, lambda: complete.extend(names(tmp_path)))
-    trainer.callback_handler.callbacks.insert(0, watch)  # It is called before the checkpoint is completed.
+    trainer = make(tmp_path, Watch(), save_total_limit=limit)
+    trainer.callback_handler.callbacks.insert(0, Watch())  # It is called before the checkpoint is completed.
     trainer.train()
-    assert complete == ["checkpoint-6"]
-    assert names(tmp_path) == ["checkpoint-9"]
+    assert complete == seen
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-6")
 
 
 def test_later_checkpoints_are_deleted_where_training_starts_anew(make, tmp_path):

@@ -11,29 +11,14 @@ import numpy as np
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from datasets import load_dataset
 from safetensors.torch import load_file
+from small_runs import POSTS, TWO_PROCESSES, Killed, start_script, write_corpus
 from tiny import ROOT
 
 import train
 from mmsent.dataset_scripts.common_files import content_hash
 from mmsent.training.run_folder import checkpoints, step_of
 from mmsent.training.trainer import MultimodalTrainer
-
-POSTS = {"train": 48, "validation": 25, "test": 23}  # Odd numbers cannot be divided evenly among processes.
-TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
-
-class Killed(BaseException):
-    """Ends a run without any cleanup."""
-
-
-def write_corpus(folder: Path, seed: int) -> Path:
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    for split, posts in load_dataset("sample_posts").items():
-        few = posts.shuffle(seed=seed).select(range(POSTS[split]))
-        few.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -141,21 +126,6 @@ def test_two_processes(run, arguments, tmp_path, launcher, options):
     assert_one_trajectory(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.slow
-def test_evaluation_in_the_order_of_lengths(run, tmp_path):
-    untrained = ["--learning_rate", "0", "--per_device_eval_batch_size", "4"]
-    run(tmp_path / "plain", *untrained)
-    run(tmp_path / "grouped", *untrained, "--train_sampling_strategy", "group_by_length")
-    for split in ("validation", "test"):
-        plain, grouped = (
-            [json.loads(line) for line in (tmp_path / name / f"predictions_{split}.jsonl").read_text().splitlines()]
-            for name in ("plain", "grouped")
-        )
-        for one, other in zip(plain, grouped, strict=True):
-            assert one["id"] == other["id"]
-            assert list(other["scores"].values()) == pytest.approx(list(one["scores"].values()), abs=2e-6)
-
-
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 EXACT = ["--model_kwargs", "dropout=0.3", "--image_augmentation", "flip", "crop", "--early_stopping_patience", "8"]
@@ -207,15 +177,13 @@ def test_two_processes_resume(arguments, tmp_path):
     argv = [*arguments, *EXACT, "--per_device_train_batch_size", "2", "--use_cpu", "True"]
 
     def start(folder, last_step):
-        code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'train.py'\n"
-        code += "import train\nfrom mmsent.training.trainer import MultimodalTrainer\n"
-        code += "step = MultimodalTrainer.training_step\n"
-        code += "def training_step(self, *args):\n"
-        code += f"    if self.state.global_step == {last_step}: os.kill(os.getpid(), 9)\n"
-        code += "    return step(self, *args)\n"
-        code += "MultimodalTrainer.training_step = training_step\ntrain.main()\n"
-        (tmp_path / "start.py").write_text(code)
-        command = [*TWO_PROCESSES, str(tmp_path / "start.py"), *argv, "--output_dir", str(folder)]
+        script = start_script(
+            tmp_path,
+            "from mmsent.training.trainer import MultimodalTrainer as owner",
+            "training_step",
+            f"self.state.global_step == {last_step} and os.kill(os.getpid(), 9)",
+        )
+        command = [*TWO_PROCESSES, script, *argv, "--output_dir", str(folder)]
         return subprocess.run(command, cwd=ROOT, env=os.environ).returncode
 
     assert start(tmp_path / "straight", -1) == 0

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -11,6 +10,7 @@ import pytest
 import tiny
 from datasets import Dataset, Image, List, load_dataset
 from PIL import Image as Pictures
+from small_runs import POSTS, TWO_PROCESSES, Killed, start_script, write_corpus
 from tiny import ROOT
 from torch.utils.data import DataLoader
 
@@ -23,12 +23,6 @@ from mmsent.training.run_folder import checkpoints
 from mmsent.training.streaming import StreamedPosts, adapt_arguments, outline
 from mmsent.training.trainer import MultimodalTrainer
 
-POSTS = {"train": 48, "validation": 25, "test": 23}
-
-
-class Killed(BaseException):
-    pass
-
 
 @pytest.fixture(autouse=True)
 def no_sleep(monkeypatch):
@@ -39,14 +33,7 @@ def no_sleep(monkeypatch):
 @pytest.fixture(scope="session")
 def parquet(tmp_path_factory) -> Path:
     """A few posts with their images in Parquet files: three for the training split, one for each other split."""
-    folder = tmp_path_factory.mktemp("streamed")
-    (folder / "data").mkdir()
-    for split, posts in load_dataset("sample_posts").items():
-        few = posts.shuffle(seed=0).select(range(POSTS[split]))
-        shards = 3 if split == "train" else 1
-        for index in range(shards):
-            few.shard(shards, index).to_parquet(folder / "data" / f"{split}-{index:05d}-of-{shards:05d}.parquet")
-    return folder
+    return write_corpus(tmp_path_factory.mktemp("streamed"), train_files=3)
 
 
 @pytest.fixture
@@ -224,17 +211,13 @@ def test_a_builder_streams_too(run, tmp_path):
 @pytest.mark.slow
 def test_two_processes(arguments, tmp_path):
     """Six steps of eight posts are one pass without repeated posts. Each of 25 and 23 posts is evaluated once."""
-    code = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'train.py'\n"
-    code += "import train\nfrom mmsent.training.collator import PostCollator\n"
-    code += "collate = PostCollator.__call__\n"
-    code += "def note(self, posts):\n"
-    code += f"    with open({str(tmp_path)!r} + '/ids' + os.environ['RANK'], 'a') as lines:\n"
-    code += "        lines.writelines(post['id'] + '\\n' for post in posts)\n"
-    code += "    return collate(self, posts)\n"
-    code += "PostCollator.__call__ = note\ntrain.main()\n"
-    (tmp_path / "start.py").write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(tmp_path / "start.py"), *arguments, *STREAM, "--per_device_train_batch_size", "4"]
+    script = start_script(
+        tmp_path,
+        "from mmsent.training.collator import PostCollator as owner",
+        "__call__",
+        f"open({str(tmp_path / 'ids')!r} + os.environ['RANK'], 'a').writelines(p['id'] + chr(10) for p in args[0])",
+    )
+    command = [*TWO_PROCESSES, script, *arguments, *STREAM, "--per_device_train_batch_size", "4"]
     command += ["--max_steps", "6", "--per_device_eval_batch_size", "4", "--output_dir", str(tmp_path / "run")]
     command += ["--report_to", "none", "--disable_tqdm", "true", "--use_cpu", "True"]
     subprocess.run(command, cwd=ROOT, env=os.environ, check=True)

@@ -4,7 +4,7 @@ Trainer restores the weights, the optimizer, the schedule and the random states 
 Trainer does not save, marks checkpoints as complete, and deletes old ones.
 
 Everything is done by Trainer's public methods and callbacks, except that three private attributes are read and
-written: `PRIVATE_ATTRIBUTES`. tests/training/test_exact_resume.py checks that the installed transformers has them.
+written: `PRIVATE_ATTRIBUTES`. tests/training/test_private_attributes.py checks that transformers still has them.
 """
 
 import json
@@ -101,19 +101,21 @@ class ExactResumeTrainer(Trainer):
         self._globalstep_last_logged = progress["step_of_log"]
         self.seconds_before = progress["seconds"]
 
-    # Reading posts must not draw from the random numbers of dropout: how often a loader draws one depends on whether
-    # its workers persist, and on whether the epoch was resumed.
-
     def get_train_dataloader(self) -> DataLoader:
-        return self._with_own_generator(super().get_train_dataloader())
+        return self.adapt_dataloader(super().get_train_dataloader(), is_training=True)
 
     def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        return self._with_own_generator(super().get_eval_dataloader(eval_dataset))
+        return self.adapt_dataloader(super().get_eval_dataloader(eval_dataset), is_training=False)
 
     def get_test_dataloader(self, test_dataset) -> DataLoader:
-        return self._with_own_generator(super().get_test_dataloader(test_dataset))
+        return self.adapt_dataloader(super().get_test_dataloader(test_dataset), is_training=False)
 
-    def _with_own_generator(self, loader: DataLoader) -> DataLoader:
+    def adapt_dataloader(self, loader: DataLoader, is_training: bool) -> DataLoader:
+        """Give a loader a random generator of its own.
+
+        How often a loader draws a number depends on whether its workers persist, and on whether the epoch was resumed.
+        It must not draw from the generator of dropout.
+        """
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return loader
 

@@ -104,8 +104,8 @@ def remove_incomplete(run: Path) -> None:
     for checkpoint in _checkpoint_folders(run):
         if not is_complete(checkpoint):
             shutil.rmtree(checkpoint)
-    for path in run.glob("tmp-*"):  # These are files of `atomic_write`.
-        path.unlink()
+    for path in run.glob("tmp-*"):  # These are files of `atomic_write`, and folders of earlier versions.
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -52,21 +52,12 @@ class MultimodalTrainer(ExactResumeTrainer):
         self.label_smoother = None
         unwrap_peft_model(self.model).set_loss(class_weights, self.args.label_smoothing_factor)
 
-    def get_train_dataloader(self) -> DataLoader:
-        loader = super().get_train_dataloader()
-        if self.groups_lengths:
+    def adapt_dataloader(self, loader: DataLoader, is_training: bool) -> DataLoader:
+        loader = super().adapt_dataloader(loader, is_training)
+        if self.groups_lengths and is_training:
             batch_size = loader.total_batch_size * self.args.gradient_accumulation_steps
-            loader.set_sampler(LengthGroups(batch_size, text_lengths(self.train_dataset), self.args.seed))
-        return loader
-
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        return self._longest_first(super().get_eval_dataloader(eval_dataset))
-
-    def get_test_dataloader(self, test_dataset) -> DataLoader:
-        return self._longest_first(super().get_test_dataloader(test_dataset))
-
-    def _longest_first(self, loader: DataLoader) -> DataLoader:
-        if self.groups_lengths:
+            loader.set_sampler(LengthGroups(batch_size, text_lengths(loader.dataset), self.args.seed))
+        elif self.groups_lengths:
             loader.set_sampler(longest_first(loader.dataset))
         return loader
 
