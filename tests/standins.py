@@ -19,7 +19,7 @@ def draw(path: Path, seed: int, size: tuple[int, int] = (24, 18)) -> None:
     blobs.resize(size, Image.Resampling.BICUBIC).save(path)
 
 
-def write_multi_zol(folder: Path, counts: dict[str, int] | None = None, end: str = "\n") -> Path:
+def write_multi_zol(folder: Path, counts: dict[str, int] | None = None) -> Path:
     """Write reviews of three aspects each. Review r has r % 3 images."""
     for number, (split, reviews) in enumerate((counts or {"Train": 6, "Dev": 2, "Test": 2}).items()):
         lines = []
@@ -32,7 +32,7 @@ def write_multi_zol(folder: Path, counts: dict[str, int] | None = None, end: str
                 text = f"{split} 第 {review} 台 手机 屏幕 很 好 ， 电池 一般"
                 lines += [text, str(names), ASPECTS[(review + sample) % 6], score]
         (folder / "img").mkdir(parents=True, exist_ok=True)
-        (folder / f"zol_{split}_jieba.txt").write_bytes("".join(line + end for line in lines).encode())
+        (folder / f"zol_{split}_jieba.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder
 
 
@@ -47,19 +47,15 @@ TWEETS = {
     "dev": [("1", "0", "4.jpg", "$T$ at the sea", "Rome")],
     "test": [("1", "2", "5.jpg", "I love $T$", "Oslo"), ("2", "1", "5.jpg", "I love Oslo in $T$", "May")],
 }
-HEADERS = {  # As in the releases, the header of test.tsv names only four of the five columns.
-    "train": "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String",
-    "dev": "index\t#1 Label\t#2 ImageID\t#3 String\t#3 String",
-    "test": "index\t#1 ImageID\t#2 String\t#2 String",
-}
 
 
-def write_twitter(folder: Path, end: str = "\n", bom: bool = False) -> Path:
+def write_twitter(folder: Path) -> Path:
     """Write `TWEETS` and their images."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, rows in TWEETS.items():
-        text = "".join(line + end for line in [HEADERS[split], *map("\t".join, rows)])
-        (folder / f"{split}.tsv").write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
+        # As in the releases, the header of test.tsv names only four of the five columns.
+        header = "index\t#1 Label\t#2 ImageID\t#3 String" + "\t#3 String" * (split != "test")
+        (folder / f"{split}.tsv").write_text("".join(f"{line}\n" for line in [header, *map("\t".join, rows)]))
     for seed, name in enumerate(sorted({row[2] for rows in TWEETS.values() for row in rows})):
         draw(folder / "images" / name, seed)
     return folder
@@ -95,48 +91,65 @@ def flickr_posts(count: int) -> list[dict[str, str]]:
     ]
 
 
-def write_flickr_table(folder: Path, name: str = "vso", count: int = 70, end: str = "\n") -> Path:
-    """Write an ANP list and posts as a table with a folder of images."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_anp_list(folder, name)
-    rows = flickr_posts(count)
-    with (folder / "posts.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator=end)
+def write_table(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows as a comma-separated table with a header."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_anp_lists(folder: Path) -> None:
+    """Write the ANP lists of VSO and MVSO."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "3244ANPs.txt").write_text(VSO_LIST)
+    (folder / "english.csv").write_text(MVSO_LIST)
+
+
+def write_flickr_table(folder: Path, count: int = 70) -> Path:
+    """Write the ANP lists, and posts as a table with a folder of images."""
+    write_anp_lists(folder)
+    rows = flickr_posts(count)
+    write_table(folder / "posts.csv", rows)
     for seed, row in enumerate(rows):
         draw(folder / "images" / row["image"], seed)
     return folder
 
 
-def write_flickr_folder(folder: Path, name: str = "vso", count: int = 70) -> Path:
-    """Write the same posts, each in the folder of its ANP."""
-    write_anp_list(folder, name)
+def write_flickr_folder(folder: Path, count: int = 70) -> Path:
+    """Write the ANP lists, and the same posts, each in the folder of its ANP."""
+    write_anp_lists(folder)
     for seed, row in enumerate(flickr_posts(count)):
-        path = folder / "posts" / row["anp"] / row["id"]
-        draw(path.with_suffix(".jpg"), seed)
-        post = {key: row[key] for key in ("title", "description", "tags")}
-        path.with_suffix(".json").write_text(json.dumps(post | {"tags": row["tags"].split()}))
+        write_flickr_post(folder, row["anp"], row["id"], seed, row | {"tags": row["tags"].split()})
     return folder
 
 
-def write_anp_list(folder: Path, name: str) -> None:
-    """Write the ANP list of VSO or MVSO."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if name == "vso":
-        (folder / "3244ANPs.txt").write_text(VSO_LIST)
-    else:
-        (folder / "english.csv").write_text(MVSO_LIST)
+def write_flickr_post(folder: Path, anp: str, post_id: str, seed: int, content: dict) -> None:
+    """Write a post into the folder of its ANP: an image, and a JSON file with the texts in `content`."""
+    path = folder / "posts" / anp / post_id
+    draw(path.with_suffix(".jpg"), seed)
+    texts = {field: content[field] for field in ("title", "description", "tags") if field in content}
+    path.with_suffix(".json").write_text(json.dumps(texts))
 
 
-def write_msed(folder: Path, counts: dict[str, int] | None = None, end: str = "\n") -> Path:
+def write_msed(folder: Path) -> Path:
     """Write one table with images per split."""
     header = "Title,Caption,Sentiment,Emotion,Desire,Inference Sequence"
-    for number, (split, count) in enumerate((counts or {"train": 5, "dev": 2, "test": 3}).items()):
+    for number, (split, count) in enumerate({"train": 5, "dev": 2, "test": 3}.items()):
         rows = [header]
         for row in range(1, count + 1):
             label = ["positive", "neutral", "negative"][row % 3]
             rows.append(f'"Title {row}, of {split}","A caption\nof two lines {row}",{label},happiness,family,"a; b"')
             draw(folder / split / "images" / f"{row}.jpg", 1000 * number + row)
-        (folder / split / f"{split}.csv").write_bytes("".join(row + end for row in rows).encode())
+        (folder / split / f"{split}.csv").write_text("".join(f"{row}\n" for row in rows))
     return folder
+
+
+WRITERS = {
+    "msed": write_msed,
+    "multi_zol": write_multi_zol,
+    "mvso": write_flickr_table,
+    "twitter2015": write_twitter,
+    "twitter2017": write_twitter,
+    "vso": write_flickr_folder,
+}

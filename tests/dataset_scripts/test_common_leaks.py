@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
-from standins import draw, write_twitter
+from standins import draw
 
 from mmsent.dataset_scripts.common_corpus import corpus_notes
 from mmsent.dataset_scripts.common_leaks import (
@@ -155,9 +155,6 @@ def test_leaking_rows():
     assert leaking_rows(train, [Traces()]) == {}
 
 
-# Clean variants
-
-
 def test_clean_variant(release, posts, write_release, load, tmp_path):
     """One of five train posts has the text of a test post, another one has the image of a validation post."""
     ids = list(posts)
@@ -177,10 +174,3 @@ def test_clean_variant(release, posts, write_release, load, tmp_path):
     notes = corpus_notes(clean)
     assert notes[0].startswith("posts that are not in data_dir could not be compared")
     assert notes[1] == f"2 posts that leak were dropped from train, 3 are left: {ids[0]}, {ids[2]}"
-
-
-def test_clean_variant_without_leaks(tmp_path, load):
-    folder = write_twitter(tmp_path / "twitter2015")
-    loaded = load("twitter2015", "official_clean", data_dir=str(folder))
-    assert loaded["train"].num_rows == 4
-    assert corpus_notes(loaded) == ["0 posts that leak were dropped from train, 4 are left"]

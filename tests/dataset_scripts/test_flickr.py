@@ -1,33 +1,33 @@
 """VSO and MVSO."""
 
-import csv
-
 import pytest
-from standins import MVSO_LIST, VSO_LIST, draw, flickr_posts, write_flickr_folder, write_flickr_table
+from standins import (
+    MVSO_LIST,
+    VSO_LIST,
+    flickr_posts,
+    write_flickr_folder,
+    write_flickr_post,
+    write_flickr_table,
+    write_table,
+)
 
 from mmsent.dataset_scripts.common_anp import read_mvso, read_vso
 from mmsent.dataset_scripts.common_corpus import corpus_notes
 from mmsent.dataset_scripts.common_splits import hash_split
 
-WRITERS = {"table": write_flickr_table, "folder": write_flickr_folder}
 
-
-@pytest.fixture(params=WRITERS)
+@pytest.fixture(params=[write_flickr_table, write_flickr_folder])
 def write(request, tmp_path):
-    def write(name="vso", **kwargs):
-        return WRITERS[request.param](tmp_path / name, name, **kwargs)
-
-    return write
+    """Write posts in either form, and return their folder."""
+    return lambda count=70: str(request.param(tmp_path / "release", count))
 
 
 def by_photo(loaded) -> dict:
     return {row["group"]: row for posts in loaded.values() for row in posts}
 
 
-@pytest.mark.parametrize("how", [{}, {"streaming": True}, {"num_proc": 2}])
-def test_vso(write, load, how):
-    folder = write()
-    loaded = load("vso", data_dir=str(folder), **how)
+def test_vso(write, load):
+    loaded = load("vso", data_dir=write())
     rows = by_photo(loaded)
     scores = {"beautiful_flower": 1.77, "beautiful_sky": 2.0, "drab_city": -1.35}
     expected = {}
@@ -67,7 +67,7 @@ STUDY_LABELS = {
     ],
 )
 def test_mvso(write, load, config, labels):
-    loaded = load("mvso", config, data_dir=str(write("mvso", count=140)))
+    loaded = load("mvso", config, data_dir=write(140))
     names = loaded["train"].features["label"].names
     assert names == (["negative", "neutral", "positive"] if config == "study" else ["negative", "positive"])
     assert {row["anp"]: names[row["label"]] for posts in loaded.values() for row in posts} == labels
@@ -81,20 +81,17 @@ def test_mvso(write, load, config, labels):
 
 
 def test_word_limits(tmp_path, load):
-    folder = write_flickr_table(tmp_path / "vso", count=8)
+    folder = write_flickr_table(tmp_path / "vso", 8)
     rows = flickr_posts(8)
     for row, count in zip(rows, [5, 6, 149, 150, 6, 6, 6, 6], strict=True):
         row["description"], row["anp"] = " ".join(["w"] * count), "beautiful_sky"
-    with (folder / "posts.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(folder / "posts.csv", rows)
     assert set(by_photo(load("vso", data_dir=str(folder)))) == {f"p{n}" for n in range(8)} - {"p0", "p3"}
 
 
 def test_split_by_hash_survives_a_partial_crawl(write, tmp_path, load):
-    whole = load("mvso", "study", data_dir=str(write("mvso", count=200)))
-    part = load("mvso", "study", data_dir=str(write_flickr_table(tmp_path / "part", "mvso", count=60)))
+    whole = load("mvso", "study", data_dir=write(200))
+    part = load("mvso", "study", data_dir=str(write_flickr_table(tmp_path / "part", 60)))
     where = {photo: split for split, posts in whole.items() for photo in posts["group"]}
     for split, posts in part.items():
         assert all(where[photo] == split for photo in posts["group"])
@@ -110,12 +107,10 @@ def test_hash_split_is_the_same_everywhere():
 
 
 def test_a_photo_of_two_anps_is_in_one_split(tmp_path, load):
-    folder = write_flickr_folder(tmp_path / "vso", count=0)
+    folder = write_flickr_folder(tmp_path / "vso", 0)
     for photo in range(30):
         for anp in ("beautiful_sky", "drab_city"):
-            path = folder / "posts" / anp / str(photo)
-            draw(path.with_suffix(".jpg"), photo)
-            path.with_suffix(".json").write_text('{"description": "one two three four five six"}')
+            write_flickr_post(folder, anp, str(photo), photo, {"description": "one two three four five six"})
     loaded = load("vso", data_dir=str(folder))
     assert sum(loaded.num_rows.values()) == 60
     assert not set(loaded["train"]["group"]) & set(loaded["test"]["group"])
@@ -126,9 +121,7 @@ def test_posts_without_image_or_text(tmp_path, load):
     (folder / "posts" / "beautiful_flower" / "p7.jpg").unlink()
     (folder / "posts" / "beautiful_flower" / "p14.json").unlink()
     loaded = load("vso", data_dir=str(folder))
-    assert "p7" in by_photo(
-        {"": loaded["train"].remove_columns("images"), "b": loaded["test"].remove_columns("images")}
-    )
+    assert "p7" in by_photo(loaded.remove_columns("images"))
     notes = corpus_notes(loaded)
     assert "1 posts were left out, they have an image without a .json file" in notes
     assert "1 posts have a .json file without an image" in notes
@@ -137,56 +130,8 @@ def test_posts_without_image_or_text(tmp_path, load):
 def test_new_posts_of_a_known_anp_are_seen(tmp_path, load):
     folder = write_flickr_folder(tmp_path / "vso")
     before = sum(load("vso", data_dir=str(folder)).num_rows.values())
-    path = folder / "posts" / "beautiful_flower" / "new"
-    draw(path.with_suffix(".jpg"), 99)
-    path.with_suffix(".json").write_text('{"description": "one two three four five six"}')
+    write_flickr_post(folder, "beautiful_flower", "new", 99, {"description": "one two three four five six"})
     assert sum(load("vso", data_dir=str(folder)).num_rows.values()) == before + 1
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("bom", ["", "\ufeff"])
-def test_tables_of_any_editor(tmp_path, load, end, bom):
-    folder = write_flickr_table(tmp_path / "vso", count=1)
-    rows = [
-        'a,t,"one two\nthree ""four"" five\nsix",x,drab_city,p0.jpg',
-        "b,t,one two three four five six,,drab city,p0.jpg",
-    ]
-    for name, text in {"posts.csv": HEADER + "\n".join(rows) + "\n", "3244ANPs.txt": VSO_LIST}.items():
-        (folder / name).write_text(bom + text, encoding="utf-8", newline=end)
-    rows = by_photo(load("vso", data_dir=str(folder)))
-    assert rows["a"]["text"] == f'one two{end}three "four" five{end}six'
-    assert rows["b"]["text"] == "one two three four five six"
-
-
-HEADER = "id,title,description,tags,anp,image\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (HEADER + "a,t,d,x,drab_city,1.jpg\na,t,d,x,drab_city,1.jpg\n", "id a occurs twice"),
-        (HEADER + "a,t,d,x,drab_city\n", "posts.csv, line 2: 5 columns where the header names 6"),
-        (HEADER + "a,t,d,x,drab_city,1.jpg,x\n", "posts.csv, line 2: 7 columns where"),
-        (HEADER + 'a,t,"never closed,x,drab_city,1.jpg\n', "posts.csv, line 2: unexpected end of data"),
-        (
-            HEADER + "a,t,d,x,drab_city,../../etc/passwd\n",
-            "posts.csv, line 2: '../../etc/passwd' is not a bare file name",
-        ),
-        (HEADER + "a,t,d,x,drab_city,/etc/passwd\n", "is not a bare file name"),
-        (HEADER + ",t,d,x,drab_city,1.jpg\n", "posts.csv, line 2: the id is empty"),
-        (
-            "id,title,text\na,b,c\n",
-            "posts.csv, line 1: no column description, tags, anp, image; it has id, title, text",
-        ),
-        ("", "posts.csv, line 1: no column"),
-        (HEADER, "holds none of the posts of vso"),
-    ],
-)
-def test_bad_table(tmp_path, load, content, message):
-    folder = write_flickr_table(tmp_path / "vso", count=1)
-    (folder / "posts.csv").write_text(content)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        load("vso", data_dir=str(folder))
 
 
 @pytest.mark.parametrize(
@@ -200,23 +145,8 @@ def test_bad_json(tmp_path, load, content, message):
     assert message in str(error.value.__cause__)
 
 
-def test_release_is_incomplete(tmp_path, load):
-    folder = write_flickr_table(tmp_path / "vso")
-    (folder / "3244ANPs.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="has no 3244ANPs.txt: pass"):
-        load("vso", data_dir=str(folder))
-    folder = write_flickr_table(tmp_path / "mvso", "mvso")
-    with pytest.raises(FileNotFoundError, match="has no german.csv"):
-        load("mvso", language="german", data_dir=str(folder))
-    with pytest.raises(ValueError, match="language='klingon' is not one of arabic, chinese"):
-        load("mvso", language="klingon", data_dir=str(folder))
-    (folder / "posts.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="has no posts.csv: pass .*posts.csv or posts"):
-        load("mvso", data_dir=str(folder))
-
-
 def test_other_language(tmp_path, load):
-    folder = write_flickr_table(tmp_path / "mvso", "mvso")
+    folder = write_flickr_table(tmp_path / "mvso")
     (folder / "english.csv").rename(folder / "german.csv")
     (folder / "german.csv").write_text("schöne_blume,0.9\nbeautiful_flower,-0.9\n", encoding="utf-8")
     loaded = load("mvso", language="german", data_dir=str(folder))
@@ -226,7 +156,7 @@ def test_other_language(tmp_path, load):
 # The ANP lists
 
 
-def test_vso_list(tmp_path):
+def test_lists(tmp_path):
     (tmp_path / "list.txt").write_text(VSO_LIST)
     expected = {"beautiful_flower": 1.77, "beautiful_sky": 2.0, "drab_city": -1.35, "plain_wall": 0.0}
     assert read_vso(tmp_path / "list.txt") == expected
@@ -243,11 +173,7 @@ SCORE = "[sentiment: 2.00]"
         (read_vso, VSO_LIST.replace(SCORE, "[sentiment: 2,00]"), "line 5: the score '2,00' is not a number"),
         (read_vso, VSO_LIST.replace(SCORE, "[sentiment: nan]"), "line 5: the score 'nan' is not a number"),
         (read_vso, VSO_LIST.replace(SCORE, "sentiment: 2.00"), "line 5: .* does not have the form"),
-        (
-            read_vso,
-            VSO_LIST.replace("beautiful_sky", "beautiful_flower"),
-            "line 5: an earlier line .* beautiful_flower",
-        ),
+        (read_vso, VSO_LIST.replace("_sky", "_flower"), "line 5: an earlier line .* beautiful_flower"),
         (read_vso, VSO_LIST.replace("sentiment: -1.00", "sentiment: x"), "line 6: the score 'x' is not a number"),
         (read_mvso, MVSO_LIST + "new_anp,\n", "line 7: the score '' is not a number"),
         (read_mvso, MVSO_LIST + "new_anp,1.2.3\n", "line 7: the score '1.2.3' is not a number"),

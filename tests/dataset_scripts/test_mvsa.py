@@ -1,4 +1,4 @@
-"""MVSA-Single: rows, missing posts, ways of loading, options."""
+"""MVSA-Single: rows, missing posts, translations."""
 
 import json
 import logging
@@ -31,15 +31,6 @@ def test_rows(release, posts, load, clmlf):
     assert loaded["train"][0]["images"][0].size == (8, 6)
 
 
-def test_no_posts(release, load):
-    for file in (release / "data").iterdir():
-        file.unlink()
-    with pytest.raises(FileNotFoundError, match="none of the posts of mvsa_single, split clmlf.*unpacked"):
-        load("mvsa_single", data_dir=str(release))
-    with pytest.raises(ValueError, match="mvsa_single cannot be downloaded: pass data_dir.*labelResultAll.txt"):
-        load("mvsa_single")
-
-
 def test_texts_of_all_encodings(write_release, posts, load):
     texts = {
         "  spaces and lines \r\n\n": "spaces and lines",
@@ -52,17 +43,6 @@ def test_texts_of_all_encodings(write_release, posts, load):
     folder = write_release({i: (text, "neutral", "neutral") for i, text in zip(ids, raw, strict=True)})
     rows = load("mvsa_single", data_dir=str(folder), split="train")
     assert rows["text"][:] == [*texts.values(), "at the café"]
-
-
-@pytest.mark.parametrize(("bom", "end"), [("", "\n"), ("", "\r\n"), ("\ufeff", "\n"), ("\ufeff", "\r\n")])
-def test_label_file_of_any_editor(write_release, posts, load, bom, end):
-    folder = write_release(posts, header=f"{bom}ID\ttext,image", end=end)
-    with (folder / "labelResultAll.txt").open("a") as file:
-        file.write(end)
-    assert load("mvsa_single", data_dir=str(folder), split="train")["id"] == list(posts)[:5]
-
-
-# Missing posts
 
 
 @pytest.fixture
@@ -139,43 +119,11 @@ def test_posts_outside_of_the_split_are_ignored(write_release, posts, load, clml
     assert all(outside not in ids for ids in missing_report(loaded).values())
 
 
-# Streaming and processes
-
-
-@pytest.fixture
-def small_chunks(monkeypatch):
+def test_dataloader_workers(release, load, posts, monkeypatch):
     monkeypatch.setattr(common_corpus, "CHUNK_SIZE", 2)
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_streaming(release, load):
-    built = load("mvsa_single", data_dir=str(release))
-    streamed = load("mvsa_single", data_dir=str(release), streaming=True)
-    assert set(streamed) == set(built)
-    assert streamed["train"].num_shards == 3
-    for split in built:
-        assert list(undecoded(streamed[split])) == list(undecoded(built[split]))
-    assert next(iter(streamed["train"]))["images"][0].size == (8, 6)
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_num_proc(release, load, tmp_path):
-    one = load("mvsa_single", data_dir=str(release))
-    two = load("mvsa_single", data_dir=str(release), num_proc=2, download_mode="force_redownload")
-    assert len(two["train"].cache_files) == 2  # Two processes built it.
-    assert missing_report(two) == missing_report(one)
-    for split in one:
-        assert list(undecoded(two[split])) == list(undecoded(one[split]))
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_dataloader_workers(release, load, posts):
     streamed = load("mvsa_single", data_dir=str(release), streaming=True, split="train")
     loader = DataLoader(streamed.select_columns(["id", "text"]), num_workers=2, batch_size=None)
     assert sorted(row["id"] for row in loader) == sorted(list(posts)[:5])
-
-
-# Texts that were translated and back
 
 
 def test_translations_are_a_column(release, posts, load, tmp_path):
@@ -188,14 +136,3 @@ def test_translations_are_a_column(release, posts, load, tmp_path):
     rows = load("mvsa_single", data_dir=str(release), translations=[str(path)])["train"]
     assert rows["text_translation"][:2] == [None, "changed"]
     assert "text_translation" not in load("mvsa_single", data_dir=str(release))["train"].features
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [("{}", "are a JSON list"), ("[", "this is not JSON"), ('[{"id": 1}]', "are a")]
-)
-def test_bad_translations(release, load, tmp_path, content, message):
-    (tmp_path / "t.json").write_text(content)
-    with pytest.raises(ValueError, match=rf"t.json: .*{message}|t.json: {message}"):
-        load("mvsa_single", data_dir=str(release), translations=[str(tmp_path / "t.json")])
-    with pytest.raises(FileNotFoundError, match="translations=.*nowhere does not exist"):
-        load("mvsa_single", data_dir=str(release), translations=["nowhere"])

@@ -92,40 +92,6 @@ def test_labels_that_remove_a_listed_post(write, load, pairs):
         load("mvsa_multiple", data_dir=str(write({post_id: pairs})))
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("777\tpositive,happy", "unknown label 'happy'; allowed are negative, neutral, positive"),
-        ("777\tPositive,neutral", "unknown label 'Positive'"),
-        ("777\tpositive", "a row is 'ID<tab>text label,image label', not '777\\tpositive'"),
-        ("777\tpositive,neutral,negative", "a row is"),
-        ("777\tpositive,neutral\tpositive,neutral", "a row is"),
-        ("777 positive,neutral", "a row is"),
-        ("{first}\tpositive,positive", "an earlier row has the id {first} too"),
-    ],
-)
-def test_bad_row(load, release, posts, row, message, streaming):
-    first = next(iter(posts))
-    with (release / "labelResultAll.txt").open("a") as file:
-        file.write(row.format(first=first) + "\n")
-    with pytest.raises(ValueError) as error:  # noqa: PT011  (the whole message is compared below)
-        load("mvsa_single", data_dir=str(release), streaming=streaming)
-    where = f"{release / 'labelResultAll.txt'}, line 11: "
-    assert str(error.value).startswith(where + message.format(first=first))
-
-
-@pytest.mark.parametrize("header", ["1\tpositive,positive", "ID\ttext,image\ttext,image\ttext,image", "", None])
-def test_bad_header(load, write_release, posts, header):
-    folder = write_release(posts, header=header or "")
-    if header is None:
-        (folder / "labelResultAll.txt").write_bytes(b"")
-    with pytest.raises(ValueError, match="labelResultAll.txt, line 1: the header must be 'ID.ttext,image', not"):
-        load("mvsa_single", data_dir=str(folder))
-    with pytest.raises(FileNotFoundError, match="has no labelResultAll.txt: pass the folder"):
-        load("mvsa_single", data_dir=str(folder.parent))
-
-
 @pytest.mark.parametrize("scheme", ["clmlf", "random"])
 def test_the_three_broken_images_are_in_no_split(scheme):
     assert not {"3151", "3910", "5995"} & set(listed_ids("mvsa_multiple", scheme))

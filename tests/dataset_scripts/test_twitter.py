@@ -13,26 +13,23 @@ def release(tmp_path):
     return write_twitter(tmp_path / "twitter2015")
 
 
-@pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
-@pytest.mark.parametrize(("end", "bom"), [("\n", False), ("\r\n", True)])
-@pytest.mark.parametrize("how", [{}, {"streaming": True}, {"num_proc": 2}])
-def test_rows(tmp_path, load, name, end, bom, how):
-    folder = write_twitter(tmp_path / name, end, bom)
-    loaded = load(name, data_dir=str(folder), **how)
+def test_rows(release, load):
+    loaded = load("twitter2015", data_dir=str(release))
     for split, file in {"train": "train", "validation": "dev", "test": "test"}.items():
-        rows = list(undecoded(loaded[split]))
-        assert len(rows) == len(TWEETS[file])
-        for row, (index, label, image, tweet, target) in zip(rows, TWEETS[file], strict=True):
-            assert (row["id"], row["text"], row["aspect"]) == (f"{split}-{index}", tweet, target)
-            assert row["label"] == int(label)
-            assert [entry["path"] for entry in row["images"]] == [f"{folder}/images/{image}"]
-            assert (row["text_label"], row["image_label"]) == (None, None)
-            assert "caption" not in row
+        rows = list(undecoded(loaded[split].remove_columns("group")))
+        assert rows == [
+            {
+                "id": f"{split}-{index}",
+                "text": tweet,
+                "images": [{"bytes": None, "path": f"{release}/images/{image}"}],
+                "aspect": target,
+                "label": int(label),
+                **dict.fromkeys(["text_label", "image_label"]),
+            }
+            for index, label, image, tweet, target in TWEETS[file]
+        ]
     assert loaded["train"].features["label"].names == ["negative", "neutral", "positive"]
-
-
-def test_the_rows_of_a_tweet_are_one_group(release, load):
-    groups = load("twitter2015", data_dir=str(release), split="train")["group"]
+    groups = loaded["train"]["group"]  # The rows of a tweet are one group.
     assert groups[0] == groups[1]
     assert len(set(groups)) == 3
 
@@ -52,27 +49,6 @@ def test_captions(release, load, tmp_path):
     assert corpus_notes(loaded) == ["3 images have no caption"]
     captions.write_text(json.dumps({"1860693.jpg": "another one"}))  # The cache is not used.
     assert load("twitter2015", data_dir=str(release), captions=str(captions))["train"]["caption"][0] == "another one"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", "captions.json: this is not JSON"),
-        ("[1]", "captions are a JSON object"),
-        ('{"a.jpg": 1}', "captions are a JSON object"),
-        ('{"a.jpg": "x", "b.jpg": "y", "a.jpg": "z"}', "two entries for a.jpg; remove one"),
-    ],
-)
-def test_bad_captions(release, load, tmp_path, content, message):
-    (tmp_path / "captions.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        load("twitter2015", data_dir=str(release), captions=str(tmp_path / "captions.json"))
-
-
-@pytest.mark.parametrize("option", ["captions", "image_dir"])
-def test_absent_option(release, load, tmp_path, option):
-    with pytest.raises(FileNotFoundError, match=f"{option}=.*nowhere does not exist"):
-        load("twitter2015", data_dir=str(release), **{option: str(tmp_path / "nowhere")})
 
 
 @pytest.mark.parametrize("place", ["images", "twitter2015_images", "../twitter2015_images", "../anywhere"])
@@ -99,44 +75,6 @@ def test_images_that_are_added_later(release, load):
         loaded["train"][3]
     draw(release / "images" / "3.jpg", 1)
     assert corpus_notes(load("twitter2015", data_dir=str(release))) == []
-
-
-def test_clean_drops_train_rows_of_tweets_in_test(release, load):
-    test = release / "test.tsv"
-    test.write_text(test.read_text() + "3\t1\t1860693.jpg\tRT @ ltsChuckBass : Chuck Bass is $T$ # MCM\teverything\n")
-    posts = load("twitter2015", "official_clean", data_dir=str(release))
-    assert posts["train"]["id"] == ["train-3", "train-4"]
-    assert posts["test"].num_rows == 3
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("9\t1\t3.jpg\tno target here\tOslo", r"the tweet has no \$T\$"),
-        ("9\t1\t3.jpg\t$T$ is nice", "4 columns instead of 5"),
-        ("9\t1\t3.jpg\t$T$\tis\tnice", "6 columns instead of 5"),
-        ("9\t-1\t3.jpg\t$T$\tOslo", "label '-1' is not 0 .negative., 1 .neutral. or 2 .positive."),
-        ("9\tpositive\t3.jpg\t$T$\tOslo", "label 'positive' is not 0"),
-        ("1\t1\t3.jpg\t$T$\tOslo", "an earlier row has the index 1 too"),
-        ("9\t1\t../../etc/passwd\t$T$\tOslo", "'../../etc/passwd' is not a bare file name"),
-        ("9\t1\t/etc/passwd\t$T$\tOslo", "is not a bare file name"),
-        ("9\t1\t\t$T$\tOslo", "'' is not a bare file name"),
-    ],
-)
-@pytest.mark.parametrize("streaming", [False, True])
-def test_bad_row(release, load, row, message, streaming):
-    with (release / "dev.tsv").open("a") as file:
-        file.write(row + "\n")
-    with pytest.raises(ValueError, match=message) as error:
-        load("twitter2015", data_dir=str(release), streaming=streaming)
-    assert str(error.value).startswith(f"{release}/dev.tsv, line 3: ")
-
-
-def test_a_file_is_absent(release, load):
-    (release / "test.tsv").unlink()
-    loaded = load("twitter2015", data_dir=str(release))
-    assert set(loaded) == {"train", "validation"}
-    assert corpus_notes(loaded) == ["data_dir has no test.tsv: there is no test split"]
 
 
 # Real copies have train and dev, without images.

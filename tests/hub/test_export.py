@@ -1,17 +1,14 @@
 """The command `mmsent export`."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
-from standins import write_flickr_table, write_msed, write_multi_zol, write_twitter
+from standins import WRITERS, write_msed, write_multi_zol, write_twitter
 from tiny import ROOT
 
 from mmsent.dataset_scripts.common_corpus import undecoded
@@ -48,9 +45,6 @@ def assert_same_rows(one, other):
             assert a == b
             for x, y in zip(*images, strict=True):
                 np.testing.assert_array_equal(x, y)
-
-
-WRITERS = {"twitter2015": write_twitter, "multi_zol": write_multi_zol, "msed": write_msed, "vso": write_flickr_table}
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -152,27 +146,6 @@ def test_interrupted_export_continues(tmp_path, load, monkeypatch):
     assert_same_rows(corpus, load(str(output)))
     assert not (output / ".export.json").exists()
     assert not list(output.rglob("tmp-*"))
-
-
-@pytest.mark.slow
-def test_killed_export_continues(tmp_path):
-    """The process is killed while it writes shards, then the same command runs again."""
-    code = (
-        "import sys, time, mmsent.hub.export as e\n"
-        "e.POSTS_PER_SHARD, write, delay = 100, e.pq.write_table, float(sys.argv.pop())\n"
-        "e.pq.write_table = lambda *args, **kwargs: (write(*args, **kwargs), time.sleep(delay))\n"
-        "e.main()"
-    )
-    command = [sys.executable, "-c", code, "sample_posts", "--output", str(tmp_path / "out")]
-    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen([*command, "0.5"], env=environment)
-    while len(list((tmp_path / "out").rglob("*.parquet"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command, "0"], env=environment, check=True)
-    assert_same_rows(load_dataset("sample_posts"), load_dataset(str(tmp_path / "out")))
 
 
 @pytest.mark.parametrize("policy", ["error", "skip", "missing"])
