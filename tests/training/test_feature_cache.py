@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +24,25 @@ from mmsent.training.collator import PostCollator
 from mmsent.training.feature_cache import encode_features
 
 
+def make_corpus(texts: list[str | None], paths: list[list[Path]]) -> dict[str, Dataset]:
+    rows = [
+        {"id": str(row), "text": text or "", "images": list(map(str, images)), "aspect": None}
+        | {"label": row % 3, "text_label": row % 3, "image_label": row % 2}
+        for row, (text, images) in enumerate(zip(texts, paths, strict=True))
+    ]
+    return {"train": Dataset.from_list(rows, features=corpus_features())}
+
+
 @pytest.fixture
 def corpus(tmp_path) -> dict[str, Dataset]:
     """Eleven posts with texts of several lengths or none, and with up to three images in files."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    posts, rows = tiny.posts(11), []
-    for number in range(11):
-        paths = [str(folder / f"{number}-{slot}.png") for slot in range(len(posts["images"][number]))]
-        for path, image in zip(paths, posts["images"][number], strict=True):
+    (tmp_path / "pictures").mkdir()
+    posts, paths = tiny.posts(11), []
+    for row, images in enumerate(posts["images"]):
+        paths.append([tmp_path / "pictures" / f"{row}-{slot}.png" for slot in range(len(images))])
+        for path, image in zip(paths[-1], images, strict=True):
             image.save(path)
-        labels = {"label": number % 3, "text_label": number % 3, "image_label": number % 2}
-        text = posts["text"][number] or ""
-        rows.append({"id": str(number), "text": text, "images": paths, "aspect": None} | labels)
-    return {"train": Dataset.from_list(rows, features=corpus_features())}
+    return make_corpus(posts["text"], paths)
 
 
 @pytest.fixture
@@ -75,15 +82,12 @@ def shards(folder: Path) -> dict[str, int]:
 
 def check_logits(posts, corpus, model, collator, rows) -> dict:
     """Check that cached posts give the logits and the loss of the posts themselves, and return their batch."""
-    batch = collator(posts["train"].__getitems__(rows))
+    batch = collator([posts["train"][row] for row in rows])
     with torch.no_grad():
         plain, cached = model.eval()(**collator([corpus["train"][row] for row in rows])), model(**batch)
     torch.testing.assert_close(cached.logits, plain.logits, rtol=0, atol=1e-5)
     torch.testing.assert_close(cached.loss, plain.loss, rtol=0, atol=1e-5)
     return batch
-
-
-# --------------------------------------------------------------------------------------------------------- the values
 
 
 @pytest.mark.parametrize("encoders", tiny.ENCODERS)
@@ -108,13 +112,10 @@ def test_features_are_those_of_this_version(encode, tmp_path):
 
     pixels = np.zeros((30, 40, 3), np.uint8)
     pixels[..., 0], pixels[..., 1] = np.arange(40) * 6, np.arange(30)[:, None] * 8
-    paths = [str(tmp_path / name) for name in ("picture.png", "picture.jpg")]
+    paths = [tmp_path / "picture.png", tmp_path / "picture.jpg"]
     for path in paths:
         Image.fromarray(pixels).save(path)
-    labels = {"label": 0, "text_label": 0, "image_label": 0}
-    post = {"id": "1", "text": "Good day", "images": paths, "aspect": None} | labels
-    corpus = {"train": Dataset.from_list([post], features=corpus_features())}
-    features = encode(corpus, encoders="own", change=fix_weights)[0]["train"][0]
+    features = encode(make_corpus(["Good day"], [paths]), encoders="own", change=fix_weights)[0]["train"][0]
     assert feature_cache.FEATURES_VERSION == 1
     text = [[-0.251929, 0.266718, -0.219895], [0.193265, -0.139263, -0.285174]]
     np.testing.assert_allclose(features["text_features"][:, :3], text, rtol=0, atol=1e-5)
@@ -133,7 +134,7 @@ def test_float16_is_half_as_large_and_close(encode, corpus):
     full, model, collator = encode(corpus)
     half, *_ = encode(corpus, dtype="float16")
     assert half["train"][0]["text_features"].dtype == np.float16
-    batches = [collator(posts["train"].__getitems__(list(range(11)))) for posts in (full, half)]
+    batches = [collator(list(posts["train"])) for posts in (full, half)]
     assert batches[1]["image_features"].dtype == torch.float32
     logits = [model(**batch).logits for batch in batches]
     torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=1e-2)
@@ -153,10 +154,7 @@ def test_a_feature_beyond_float16_is_refused(encode, corpus):
 
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_one_modality_can_be_hidden(encode, corpus, modality):
-    def hide(model, processor, collator):
-        collator.modalities = modality
-
-    posts, model, collator = encode(corpus, change=hide)
+    posts, model, collator = encode(corpus, change=lambda *parts: setattr(parts[-1], "modalities", modality))
     batch = check_logits(posts, corpus, model, collator, [0, 5])
     assert batch["attention_mask"].any() == (modality == "text")
     assert batch["image_mask"].any() == (modality == "image")
@@ -164,10 +162,7 @@ def test_one_modality_can_be_hidden(encode, corpus, modality):
 
 @pytest.mark.parametrize(
     ("frozen", "trained_input", "cached_input"),
-    [
-        ("image", "input_ids", "pixel_values"),
-        ("text", "pixel_values", "input_ids"),
-    ],
+    [("image", "input_ids", "pixel_values"), ("text", "pixel_values", "input_ids")],
 )
 def test_a_trained_encoder_reads_the_posts(encode, corpus, frozen, trained_input, cached_input):
     config = {f"freeze_{modality}": modality == frozen for modality in ("text", "image")}
@@ -192,13 +187,8 @@ def test_a_trained_backbone_is_refused(encode, corpus):
         encode(corpus, freeze_text=False, freeze_image=False)
 
 
-# ----------------------------------------------------------------------------------------------------- hits and misses
-
-
 def test_another_architecture_uses_the_same_entries(misses, encode, corpus):
-    def set_length(model, processor, _):
-        processor.max_length = 128
-
+    set_length = processor_setting("max_length", 128)
     assert misses(corpus, "comn", change=set_length) == {"text", "image"}
     assert misses(corpus, "mdse") == misses(corpus, "mdse", freeze_text=False) == set()
     first, second = (encode(corpus, name, change=set_length)[0]["train"] for name in ("comn", "mdse"))
@@ -230,19 +220,13 @@ def processor_setting(name: str, value):
     return lambda model, processor, _: setattr(processor, name, value)
 
 
-def image_setting(name: str, value):
-    return lambda model, processor, _: setattr(processor.image_processor, name, value)
-
-
 @pytest.mark.parametrize(
     ("change", "modality"),
     [
         (one_weight("text"), "text"),
         (one_weight("image"), "image"),
         (one_statistic, "image"),
-        (image_setting("image_mean", [0.5, 0.5, 0.51]), "image"),
-        (image_setting("resample", 2), "image"),
-        (image_setting("rescale_factor", 1 / 256), "image"),
+        (lambda _, processor, __: setattr(processor.image_processor, "resample", 2), "image"),
         (processor_setting("max_length", 3), "text"),
         (processor_setting("max_images", 2), "image"),
         (processor_setting("text_steps", ["own"]), "text"),
@@ -262,36 +246,16 @@ def test_another_version_or_type_is_a_miss(monkeypatch, misses, encode, corpus):
         assert misses(corpus) == {"text", "image"}
 
 
-def change_text(rows):
-    rows[4]["text"] += " good"
-
-
-def swap_rows(rows):
-    rows[4], rows[5] = rows[5], rows[4]
-
-
-def remove_row(rows):
-    del rows[-1]
-
-
-def change_pixel(rows):
-    """Change one pixel of a file, but not the file's time."""
-    path = rows[5]["images"][0]["path"]
-    times = Path(path).stat()
-    image = Image.open(path)
-    image.load()
-    image.putpixel((0, 0), (1, 2, 3))
-    image.save(path)
+def change_file(rows):
+    """Write another image to a file, but keep the file's time."""
+    path = Path(rows[5]["images"][0]["path"])
+    times = path.stat()
+    tiny.picture(99).save(path)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def move_image(rows):
-    rows[6]["images"].insert(0, rows[5]["images"].pop())
-
-
 def move_files(rows):
-    paths = {image["path"] for row in rows for image in row["images"]}
-    folder = Path(min(paths)).parent
+    folder = Path(rows[5]["images"][0]["path"]).parent
     folder.rename(folder.with_name("moved"))
     for row in rows:
         row["images"] = [image | {"path": image["path"].replace("/pictures/", "/moved/")} for image in row["images"]]
@@ -300,11 +264,11 @@ def move_files(rows):
 @pytest.mark.parametrize(
     ("change", "modalities"),
     [
-        (change_text, {"text"}),
-        (swap_rows, {"text", "image"}),
-        (remove_row, {"text", "image"}),
-        (change_pixel, {"image"}),
-        (move_image, {"image"}),
+        (lambda rows: rows[4].update(text="good"), {"text"}),
+        (lambda rows: rows.insert(4, rows.pop(5)), {"text", "image"}),
+        (lambda rows: rows.pop(), {"text", "image"}),
+        (lambda rows: rows[6]["images"].insert(0, rows[5]["images"].pop()), {"image"}),
+        (change_file, {"image"}),
         (move_files, set()),
     ],
 )
@@ -315,24 +279,48 @@ def test_changes_of_the_posts(misses, encode, corpus, change, modalities):
     assert misses({"train": Dataset.from_list(rows, features=corpus["train"].features)}) == modalities
 
 
-# ------------------------------------------------------------------------------------------------ interrupted, damaged
-
-
-def test_only_missing_shards_are_written(monkeypatch, encode, corpus, tmp_path):
+def test_an_interrupted_run_keeps_the_shards_that_it_has_finished(monkeypatch, encode, corpus, tmp_path):
     monkeypatch.setattr(feature_cache, "POSTS_PER_SHARD", 4)
     whole, *_ = encode(corpus, folder="whole")
-    encode(corpus)
+
+    def stop_at_the_third_batch(model, *_):
+        batches = iter([None, None])
+        model.base_model.image_encoder.register_forward_pre_hook(lambda *_: next(batches))
+
+    with pytest.raises(StopIteration):
+        encode(corpus, change=stop_at_the_third_batch)
     before = shards(tmp_path / "cache")
-    assert len(before) == 6
-    lost = next(name for name in before if name.startswith("image-") and name.endswith("00001.npy"))
-    path = tmp_path / "cache" / lost
-    path.rename(path.with_name(f"tmp-0123-{path.name}"))  # a killed run leaves such a file
     posts, *_ = encode(corpus)
     after = shards(tmp_path / "cache")
-    assert {name for name in before if after[name] != before[name]} == {lost}
-    for row in range(11):
+    assert (len(before), len(after)) == (3 + 1, 3 + 3)
+    assert {name: after[name] for name in before} == before
+    for post, whole_post in zip(posts["train"], whole["train"], strict=True):
         for name in ("text_features", "image_features"):
-            np.testing.assert_allclose(posts["train"][row][name], whole["train"][row][name], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(post[name], whole_post[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_writes(tmp_path):
+    for processes, extra in (("1", ()), ("2", ("--multi_gpu",))):
+        command = [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            *extra,
+            "--num_processes",
+            processes,
+            "train.py",
+        ]
+        command += ["--cache_features", "--model_kwargs", "freeze_text=true", "freeze_image=true"]
+        command += ["--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true"]
+        command += ["--output_dir", str(tmp_path / f"run{processes}"), "--features_dir", str(tmp_path / processes)]
+        subprocess.run(command, cwd=tiny.ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"}, check=True)
+    names = shards(tmp_path / "1").keys()
+    assert names == shards(tmp_path / "2").keys()
+    assert len(names) == 2 * (5 + 2 + 2)
+    for name in names:
+        one, two = (np.load(tmp_path / folder / name) for folder in "12")
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-400], lambda content: b"", lambda content: b"x" * 99])

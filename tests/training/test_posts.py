@@ -86,16 +86,21 @@ def test_an_exported_corpus_trains(run, tmp_path, standins):
     assert report["missing_posts"] == {}
 
 
-def test_every_aspect_has_its_own_word(run, tmp_path, standins):
+def test_reviews_with_aspects_and_missing_pictures(run, tmp_path, standins):
     """With a vocabulary of the texts alone, as in the published code, five of the six aspects would be unknown."""
     folder = standins.write_multi_zol(tmp_path / "zol")
-    run(tmp_path / "run", "--dataset", "multi_zol", "--data_dir", str(folder))
+    (folder / "img" / "Train_2_1.jpg").unlink()
+    argv = ["--dataset", "multi_zol", "--data_dir", str(folder), "--on_bad_image", "missing"]
+    report = run(tmp_path / "run", "--architecture", "mimn", *argv)
+    assert report["bad_images"]["train"]
+    assert {"aspect = 性价比", "no picture"} <= set(report["scores"]["validation"]["subgroups"])
     processor = AutoProcessor.from_pretrained(tmp_path / "run")
     ids = processor(text=[""] * 6, aspect=standins.ASPECTS)["aspect_input_ids"].tolist()
     assert len(set(map(tuple, ids))) == 6
     assert not any(processor.tokenizer.unk_token_id in aspect_ids for aspect_ids in ids)
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
-    assert list(model.config.id2label.values()) == ["1", "2", "3", "4", "5", "6", "8", "10"]
+    config = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run").config
+    assert set(config.aspects) == set(standins.ASPECTS)
+    assert list(config.id2label.values()) == ["1", "2", "3", "4", "5", "6", "8", "10"]
 
 
 def test_confident_rows_are_those_whose_label_exceeds_the_threshold():

@@ -33,7 +33,6 @@ from .collator import PostCollator
 # used. tests/training/test_feature_cache.py fails after such a change.
 FEATURES_VERSION = 1
 PACKAGES = ("pillow", "timm", "torch", "torchvision", "transformers")  # their versions are part of the hash
-NEEDS_FROZEN = "cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true."
 POSTS_PER_SHARD = 256  # a killed run loses at most the posts of one shard
 
 
@@ -51,14 +50,7 @@ class CachedPosts(torch.utils.data.Dataset):
         return len(self.posts)
 
     def __getitem__(self, row: int) -> dict:
-        return self.__getitems__([row])[0]
-
-    def __getitems__(self, rows: list[int]) -> list[dict]:
-        posts = self.posts.__getitems__(rows)
-        for name, entry in self.features.items():
-            for row, post in zip(rows, posts, strict=True):
-                post[name] = entry[row]
-        return posts
+        return self.posts[row] | {name: entry[row] for name, entry in self.features.items()}
 
 
 def encode_features(
@@ -81,7 +73,7 @@ def encode_features(
     """
     frozen = model.frozen_encoders()
     if not frozen:
-        raise ValueError(NEEDS_FROZEN)
+        raise ValueError("cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true.")
     corpus = undecoded(corpus)
     columns = ["aspect", "label", "text_label", "image_label"]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
@@ -218,30 +210,27 @@ def _fill(
 ) -> None:
     """Write the missing shards of an entry; every process of a distributed run writes its share of them."""
     shards = list(_shards(entry, len(source.counts)).items())[args.process_index :: args.world_size]
-    items = {path: list(source.items(rows)) for path, rows in shards}
-    size = args.per_device_eval_batch_size
-    missing = {
-        path: [shard_items[start : start + size] for start in range(0, len(shard_items), size)]
-        for path, shard_items in items.items()
-        if not path.exists()
-    }
-    if not missing:
+    items = {path: list(source.items(rows)) for path, rows in shards if not path.exists()}
+    if not items:
         return
+    size = args.per_device_eval_batch_size
+    batches = {
+        path: [rows[start : start + size] for start in range(0, len(rows), size)] for path, rows in items.items()
+    }
     loader = iter(
         DataLoader(
             source,
-            batch_sampler=list(chain.from_iterable(missing.values())),
+            batch_sampler=list(chain.from_iterable(batches.values())),
             collate_fn=source.collate,
             num_workers=args.dataloader_num_workers,
             generator=torch.Generator(),  # the default generator is the one that training uses
         )
     )
-    done = sum(len(items[path]) for path in items if path not in missing)
     total = sum(map(len, items.values()))
-    with torch.no_grad(), tqdm(total=total, initial=done, desc=description, disable=not args.should_log) as progress:
-        for path, batches in missing.items():
+    with torch.no_grad(), tqdm(total=total, desc=description, disable=not args.should_log) as progress:
+        for path, shard_batches in batches.items():
             encoded: dict[int, np.ndarray] = {}
-            for batch in batches:
+            for batch in shard_batches:
                 inputs = [tensor.to(args.device) for tensor in next(loader)]
                 features = [tensor.float().cpu().numpy().astype(dtype) for tensor in source.encode(encoder, *inputs)]
                 encoded |= zip(batch, features, strict=True)
@@ -265,12 +254,8 @@ class Entry:
 
     def __init__(self, folder: Path, counts: np.ndarray, shape: tuple[int, ...]):
         self.folder, self.counts, self.shape = folder, counts, shape
-        self.starts = np.zeros_like(counts)  # where each post starts in its shard
-        self.shards: list[np.ndarray] = []
-        for path, rows in _shards(folder, len(counts)).items():
-            ends = counts[rows.start : rows.stop].cumsum()
-            self.starts[rows.start + 1 : rows.stop] = ends[:-1]
-            self.shards.append(self._map(path, int(ends[-1])))
+        shards = _shards(folder, len(counts)).items()
+        self.shards = [self._map(path, counts[rows.start : rows.stop].sum()) for path, rows in shards]
 
     def _map(self, path: Path, count: int) -> np.ndarray:
         try:
@@ -285,8 +270,9 @@ class Entry:
         return features
 
     def __getitem__(self, row: int) -> np.ndarray:
-        start = self.starts[row]
-        return self.shards[row // POSTS_PER_SHARD][start : start + self.counts[row]]
+        shard, position = divmod(row, POSTS_PER_SHARD)
+        start = self.counts[row - position : row].sum()
+        return self.shards[shard][start : start + self.counts[row]]
 
     def __reduce__(self):  # a worker process that is not forked opens the shards itself
         return Entry, (self.folder, self.counts, self.shape)
