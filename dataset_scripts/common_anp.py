@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import BuilderConfig, DatasetInfo, Value
+from datasets import BuilderConfig, Value
 
 from .common_corpus import Corpus
 from .common_files import (
@@ -61,11 +61,6 @@ class AnpConfig(BuilderConfig):
     shares: tuple[tuple[str, float], ...] = (("train", 0.8), ("test", 0.2))
     language: str = "english"
 
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the classes."""
-        return LABELS if self.neutral else ["negative", "positive"]
-
     def label(self, score: float) -> str | None:
         """Return the label of an ANP's score, or None if its posts are left out."""
         if score > self.positive or (score == self.positive and not self.strict):
@@ -81,24 +76,14 @@ def anp_name(name: str) -> str:
 
 
 def read_vso(path: Path) -> dict[str, float]:
-    """Return {ANP: score} from `3244ANPs.txt`, which has a preface, and adjectives with their ANPs below them.
-
-    Raises:
-        ValueError: If a line is neither an adjective nor an ANP, a score is not a number, or an ANP occurs twice. The
-            message names the line.
-    """
+    """Return {ANP: score} from `3244ANPs.txt`, which has a preface, and adjectives with their ANPs below them."""
     form = "'1. adjective [sentiment: 1.00] [#images: 9]' or, after a tab, the same for adjective_noun"
     lines = itertools.dropwhile(lambda numbered: not VSO_LINE.match(numbered[1]), _numbered_lines(path))
     return _read_scores(path, lines, VSO_LINE, form)
 
 
 def read_mvso(path: Path) -> dict[str, float]:
-    """Return {ANP: score} from a list of MVSO, such as `english.csv`.
-
-    Raises:
-        ValueError: If a line is not an ANP, a comma and a score, a score is not a number, or an ANP occurs twice. The
-            message names the line.
-    """
+    """Return {ANP: score} from a list of MVSO, such as `english.csv`."""
     return _read_scores(path, _numbered_lines(path), MVSO_LINE, "'adjective_noun,score'")
 
 
@@ -149,14 +134,17 @@ class AnpCorpus(Corpus):
     A subclass defines `anp_list`, which returns the name of the ANP list and the function that reads it.
     """
 
+    DESCRIPTION = "Flickr photos with their texts, labelled by the adjective-noun pair that found them."
     REDISTRIBUTION = ("unclear", "each photo has the licence that its owner gave it on Flickr")
 
-    def _info(self):
+    def columns(self):
         text = Value("string")
-        return DatasetInfo(
-            description="Flickr photos with their texts, labelled by the adjective-noun pair that found them.",
-            homepage=self.HOMEPAGE,
-            features=features(self.config.label_names, group=text, tags=text, anp=text, anp_score=Value("float32")),
+        return features(
+            LABELS if self.config.neutral else ["negative", "positive"],
+            group=text,
+            tags=text,
+            anp=text,
+            anp_score=Value("float32"),
         )
 
     def _split_generators(self, dl_manager):
@@ -180,8 +168,8 @@ class AnpCorpus(Corpus):
                 sources[post_id] = (source, anp, scores[anp], label)
                 image_names.add(image)
         if unknown:
-            names = join_names(sorted(set(unknown)))
-            notes.append(f"{len(unknown)} posts were left out, their ANPs are not in the list: {names}")
+            anps = join_names(sorted(set(unknown)))
+            notes.append(f"{len(unknown)} posts were left out, their ANPs are not in the list: {anps}")
         if between:
             notes.append(f"{between} posts were left out, the scores of their ANPs lie between the thresholds")
         if is_table:
@@ -189,9 +177,8 @@ class AnpCorpus(Corpus):
             notes += absent
         counts = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
         notes.append(f"number of posts before those with too few or too many words are left out: {counts}")
-        return self.generators(
-            splits, sources, notes, folder=str(folder), is_table=is_table, image_folder=image_folder
-        )
+        context = {"folder": str(folder), "is_table": is_table, "image_folder": image_folder}
+        return self.generators(splits, sources, notes, **context)
 
     def read_chunk(self, posts, folder, is_table, image_folder):
         config, places = self.config, [place for _, (place, *_) in posts]

@@ -8,10 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from datasets import BuilderConfig, Dataset, GeneratorBasedBuilder, Image, List, SplitGenerator
+from datasets import (
+    BuilderConfig,
+    Dataset,
+    DatasetInfo,
+    Features,
+    GeneratorBasedBuilder,
+    Image,
+    List,
+    SplitGenerator,
+)
 from datasets.builder import Key
 
 from .common_files import join_names
+from .common_schema import features
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +40,28 @@ def with_clean(*configs: BuilderConfig) -> list[BuilderConfig]:
 class Corpus(GeneratorBasedBuilder):
     """Base class of the corpora.
 
-    A subclass defines `_info` and `_split_generators`, which lists the posts and ends with `self.generators(...)`, and
-    either `read_post` or `read_chunk`, which reads the posts.
+    A subclass defines `_split_generators`, which lists the posts and ends with `self.generators(...)`, and either
+    `read_post` or `read_chunk`, which reads the posts.
 
     Attributes:
+        DESCRIPTION: What the corpus is, in one sentence.
+        HOMEPAGE: Address of its authors' page.
         INDEX: Files and folders below `data_dir` on which the cached corpus depends. It is built again when the
             content or the time of such a file changes, and when files are added to or removed from such a folder.
         REDISTRIBUTION: Whether the posts may be published, and why.
     """
 
+    DESCRIPTION: str
+    HOMEPAGE = ""
     INDEX: tuple[str, ...] = ()
     REDISTRIBUTION: tuple[Literal["allowed", "unclear", "forbidden"], str]
+
+    def columns(self) -> Features:
+        """Return the columns. A corpus that has more than the shared ones overrides this."""
+        return features()
+
+    def _info(self):
+        return DatasetInfo(description=self.DESCRIPTION, homepage=self.HOMEPAGE, features=self.columns())
 
     @property
     def scheme(self) -> str:
@@ -57,7 +78,7 @@ class Corpus(GeneratorBasedBuilder):
         raise NotImplementedError
 
     def read_chunk(self, posts: list[tuple[str, Any]], **context) -> Iterator[dict]:
-        """Yield the rows of several posts, each with its id. A corpus may override this to open a file only once."""
+        """Yield the rows of several posts with their ids. A corpus may override this to open a file only once."""
         for post_id, source in posts:
             yield {"id": post_id} | self.read_post(post_id, source, **context)
 
@@ -86,10 +107,7 @@ class Corpus(GeneratorBasedBuilder):
         notes = list(notes)
         missing = {split: [post_id for post_id in ids if post_id not in sources] for split, ids in splits.items()}
         missing = {split: ids for split, ids in missing.items() if ids}
-        posts = {
-            split: [(post_id, sources[post_id]) for post_id in ids if post_id in sources]
-            for split, ids in splits.items()
-        }
+        posts = {split: [(i, sources[i]) for i in ids if i in sources] for split, ids in splits.items()}
         if not any(posts.values()):
             raise FileNotFoundError(
                 f"data_dir {self.config.data_dir} holds none of the posts of {self.dataset_name}, "
@@ -118,7 +136,7 @@ class Corpus(GeneratorBasedBuilder):
         for note in notes:
             logger.warning("%s: %s", name, textwrap.shorten(note, 300, placeholder=" ..."))
         report = json.dumps({"missing": missing, "notes": notes})
-        self.info.description = f"{self._info().description}\n{REPORT}{report}"
+        self.info.description = f"{self.DESCRIPTION}\n{REPORT}{report}"
 
     def _leaking_ids(self, posts: Mapping[str, list[tuple[str, Any]]], context: dict) -> set[str]:
         """Return the ids of the train posts that leak into another split."""

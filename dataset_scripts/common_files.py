@@ -6,7 +6,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,9 @@ def decode_text(raw: bytes) -> str:
 def text_encoding(raw: bytes) -> str:
     """Return the first of "utf-8-sig", "gb18030" and "latin-1" that can decode the bytes; the last fits any bytes."""
     for encoding in ("utf-8-sig", "gb18030"):
-        try:
+        with suppress(UnicodeDecodeError):
             raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
+            return encoding
     return "latin-1"
 
 
@@ -39,11 +37,6 @@ def release_folder(name: str, data_dir: str | None, index: Iterable[str], comple
         name: Name of the corpus.
         index: Files and folders that the release holds.
         complete: Whether all of them are required, or only one.
-
-    Raises:
-        ValueError: If `data_dir` is None.
-        NotADirectoryError: If `data_dir` is a file, such as the archive of the release.
-        FileNotFoundError: If the folder does not exist or lacks a required entry.
     """
     index = list(index)
     expected = f"the folder of the unpacked release, which holds {(' and ' if complete else ' or ').join(index)}"
@@ -63,8 +56,7 @@ def release_folder(name: str, data_dir: str | None, index: Iterable[str], comple
 def list_files(folder: Path) -> set[str]:
     """Return the names of the files in a folder, with one listing, because a check of each file would take seconds.
 
-    Raises:
-        ValueError: If a symbolic link leads out of the folder, or two names differ only in case.
+    It is an error if a symbolic link leads out of the folder, or if two names differ only in case.
     """
     root, names = folder.resolve(), set()
     with os.scandir(folder) as entries:
@@ -75,21 +67,18 @@ def list_files(folder: Path) -> set[str]:
                     "link by the file, or remove it"
                 )
             names.add(entry.name)
-    if len({name.casefold() for name in names}) < len(names):
-        count = Counter(name.casefold() for name in names)
+    count = Counter(map(str.casefold, names))
+    if len(count) < len(names):
         first, second, *_ = sorted(name for name in names if count[name.casefold()] > 1)
         raise ValueError(f"{folder} has two files of one name, {first} and {second}; remove one of them")
     return names
 
 
 def check_file_name(name: str, where: str) -> str:
-    """Return an image's name from an index file if it is a bare file name.
+    """Return an image's name from an index file, or raise an error if it is a path.
 
     Args:
         where: File and line of the name, for the error message.
-
-    Raises:
-        ValueError: If it is a path, which could lead out of the folder of images.
     """
     if not name or name in (".", "..") or any(sign in name for sign in "/\\\0:"):
         raise ValueError(f"{where}: {name!r} is not a bare file name and could lead out of its folder; correct it")
@@ -120,11 +109,7 @@ def image_paths(folder: str | None, names: Iterable[str]) -> list[str]:
 
 
 def option_path(option: str, path: str) -> Path:
-    """Return the file or folder that an option of a corpus names.
-
-    Raises:
-        FileNotFoundError: If it does not exist. The message names the option.
-    """
+    """Return the file or folder that an option of a corpus names, or raise an error that names the option."""
     expanded = Path(path).expanduser()
     if not expanded.exists():
         raise FileNotFoundError(f"{option}={path} does not exist")
@@ -153,11 +138,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        ValueError: If it is not JSON, or an object has a key twice. The message names the file.
-    """
+    """Return the content of a JSON file. A key that occurs twice in an object is an error."""
 
     def unique_keys(pairs: list[tuple[str, Any]]) -> dict:
         twice = sorted(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)

@@ -20,9 +20,6 @@ def screen_images(
 
     Returns:
         The corpus with undecoded images, and the file name and the reason of each bad image by split.
-
-    Raises:
-        BadImageError: If `on_bad_image` is "error" and an image cannot be decoded. The message names the first ten.
     """
     report: dict[str, list[str]] = {}
     screened = DatasetDict()

@@ -11,11 +11,7 @@ CHECKSUMS = "SHA256SUMS"  # The format is that of sha256sum: `sha256sum -c SHA25
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
-    """Return the ids of each split from the split files in a folder.
-
-    Raises:
-        ValueError: If a split file does not match its checksum in SHA256SUMS.
-    """
+    """Return the ids of each split from the split files in a folder, after a check of their checksums."""
     lines = (folder / CHECKSUMS).read_text().splitlines()
     checksums = {name: checksum for checksum, name in map(str.split, lines)}
     for name in SPLIT_FILES.values():

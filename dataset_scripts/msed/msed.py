@@ -3,7 +3,7 @@ Desire Understanding, NAACL 2022). The five papers do not use it, so that it is 
 
 from pathlib import Path
 
-from datasets import BuilderConfig, DatasetInfo, Value
+from datasets import BuilderConfig, Value
 
 from ..common_corpus import Corpus, with_clean
 from ..common_files import find_images, image_paths, release_folder
@@ -22,18 +22,15 @@ class MSED(Corpus):
     It adds the columns `emotion`, `desire` and `inference_sequence` as released.
     """
 
+    DESCRIPTION = "MSED: posts with title, caption and image; sentiment, emotion and desire."
+    HOMEPAGE = "https://github.com/MSEDdataset/MSED"
     INDEX = tuple(path for names in FOLDERS.values() for n in names for path in (f"{n}/{n}.csv", f"{n}/images"))
     REDISTRIBUTION = ("forbidden", "its authors give it for research on request and forbid publication")
     BUILDER_CONFIGS = with_clean(BuilderConfig("official", "1.0.0", description="The three files of the release."))
     DEFAULT_CONFIG_NAME = "official"
 
-    def _info(self):
-        text = Value("string")
-        return DatasetInfo(
-            description="MSED: posts with title, caption and image; sentiment, emotion and desire.",
-            homepage="https://github.com/MSEDdataset/MSED",
-            features=features(emotion=text, desire=text, inference_sequence=text),
-        )
+    def columns(self):
+        return features(**dict.fromkeys(["emotion", "desire", "inference_sequence"], Value("string")))
 
     def _split_generators(self, dl_manager):
         tables = [f"{names[0]}/{names[0]}.csv" for names in FOLDERS.values()]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import BuilderConfig, DatasetInfo, Value
+from datasets import BuilderConfig, Value
 
 from ..common_corpus import Corpus, with_clean
 from ..common_files import check_file_name, decode_text, find_images, image_paths, release_folder
@@ -43,9 +43,6 @@ def parse_sample(lines: list[bytes], where: str, scores: tuple[int, ...]) -> dic
 
     Returns:
         `text`, `images` (file names), `aspect`, and `label` (the score as a string).
-
-    Raises:
-        ValueError: If the second line is not a list of file names, or the aspect or the score is unknown.
     """
     text, names, aspect, score = (decode_text(line).strip() for line in lines)
     try:
@@ -57,9 +54,8 @@ def parse_sample(lines: list[bytes], where: str, scores: tuple[int, ...]) -> dic
     images = [check_file_name(name, f"{where}, line 2 of 4") for name in images]
     aspect = "".join(aspect.split())
     if aspect not in ASPECTS:
-        raise ValueError(
-            f"{where}, line 3 of 4: aspect {aspect[:80]!r} is not one of {', '.join(ASPECTS)}; correct it"
-        )
+        allowed = ", ".join(ASPECTS)
+        raise ValueError(f"{where}, line 3 of 4: aspect {aspect[:80]!r} is not one of {allowed}; correct it")
     try:
         label = scores[scores.index(float(score))]
     except ValueError as error:
@@ -74,11 +70,7 @@ def review_key(text: str) -> str:
 
 
 def read_samples(path: Path, scores: tuple[int, ...]) -> Iterator[tuple[int, dict]]:
-    """Yield the position in bytes and the content of every sample of a file.
-
-    Raises:
-        ValueError: If the last sample is incomplete, or `parse_sample` raises an error.
-    """
+    """Yield the position in bytes and the content of every sample of a file."""
     with path.open("rb") as file:
         offset, lines = 0, []
         for number, line in enumerate(file, start=1):
@@ -100,6 +92,8 @@ class MultiZOL(Corpus):
     It adds the column `group`: the review, which has a sample for each of its aspects.
     """
 
+    DESCRIPTION = "Multi-ZOL: Chinese phone reviews with images, a score of 1 to 10 for each aspect."
+    HOMEPAGE = "https://github.com/xunan0812/MIMN"
     INDEX = (*FILES.values(), IMAGES)
     REDISTRIBUTION = ("forbidden", "the README of its release forbids publication")
     BUILDER_CONFIG_CLASS = MultiZOLConfig
@@ -109,19 +103,14 @@ class MultiZOL(Corpus):
     )
     DEFAULT_CONFIG_NAME = "official"
 
-    def _info(self):
+    def columns(self):
         if self.config.classes not in SCORES:
             raise ValueError(f"classes={self.config.classes}: Multi-ZOL has 8 classes or 10")
-        return DatasetInfo(
-            description="Multi-ZOL: Chinese phone reviews with images, a score of 1 to 10 for each aspect.",
-            homepage="https://github.com/xunan0812/MIMN",
-            features=features(map(str, SCORES[self.config.classes]), group=Value("string")),
-        )
+        return features(map(str, SCORES[self.config.classes]), group=Value("string"))
 
     def _split_generators(self, dl_manager):
         folder = release_folder(self.dataset_name, self.config.data_dir, FILES.values(), complete=False)
-        notes, image_names = [], set()
-        splits, sources = {split: [] for split in FILES}, {}
+        notes, image_names, splits, sources = [], set(), {split: [] for split in FILES}, {}
         for file_split, file_name in FILES.items():
             if not (folder / file_name).exists():
                 notes.append(f"data_dir has no {file_name}: its samples are in no split")

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import BuilderConfig, DatasetInfo, Value
+from datasets import BuilderConfig, Value
 
 from ..common_corpus import Corpus, with_clean
 from ..common_files import (
@@ -51,11 +51,7 @@ class MVSAConfig(BuilderConfig):
 
 
 def read_translations(path: Path) -> dict[str, str]:
-    """Return {id: text after translation and back} from a file of CLMLF.
-
-    Raises:
-        ValueError: If it is not a JSON list of objects with "id" and "text_translation".
-    """
+    """Return {id: text after translation and back} from a file of CLMLF."""
     rows = read_json(path)
     if not isinstance(rows, list) or not all({"id", "text_translation"} <= set(row) for row in rows):
         raise ValueError(f"{path}: translations are a JSON list of objects with id and text_translation")
@@ -82,12 +78,7 @@ def joint_label(text: str | None, image: str | None) -> str | None:
 
 
 def read_labels(path: Path, annotators: int) -> dict[str, tuple[str | None, str | None]]:
-    """Return {id: (text label, image label)} from a label file; None where the annotators have no majority.
-
-    Raises:
-        ValueError: If it is not a label file of this release, or a row is invalid. The message names the file and the
-            line.
-    """
+    """Return {id: (text label, image label)} from a label file; None where the annotators have no majority."""
     lines = decode_text(path.read_bytes()).splitlines()
     header = "ID" + "\ttext,image" * annotators
     if [line.rstrip() for line in lines[:1]] != [header]:
@@ -118,6 +109,8 @@ class MVSA(Corpus):
     It adds the column `text_encoding`, the encoding of the text file: "utf-8-sig", "gb18030" or "latin-1".
     """
 
+    DESCRIPTION = "MVSA: tweets with one image; sentiment of the text, of the image, and of both together."
+    HOMEPAGE = "http://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/"
     INDEX = (LABEL_FILE, "data")
     REDISTRIBUTION = ("unclear", "no licence is given, and the rights in tweets and images stay with their posters")
     BUILDER_CONFIG_CLASS = MVSAConfig
@@ -127,13 +120,9 @@ class MVSA(Corpus):
     )
     DEFAULT_CONFIG_NAME = "clmlf"
 
-    def _info(self):
+    def columns(self):
         extra = {"text_translation": Value("string")} if self.config.translations else {}
-        return DatasetInfo(
-            description="MVSA: tweets with one image; sentiment of the text, of the image, and of both together.",
-            homepage="http://mcrlab.net/research/mvsa-sentiment-analysis-on-multi-view-social-data/",
-            features=features(text_encoding=Value("string"), **extra),
-        )
+        return features(text_encoding=Value("string"), **extra)
 
     def _split_generators(self, dl_manager):
         folder = release_folder(self.dataset_name, self.config.data_dir, self.INDEX)
@@ -141,7 +130,7 @@ class MVSA(Corpus):
         labels = self._labels(folder / LABEL_FILE, [post_id for ids in splits.values() for post_id in ids])
         names = list_files(folder / "data")
         sources = {i: row for i, row in labels.items() if f"{i}.txt" in names and f"{i}.jpg" in names}
-        translations: dict[str, str] = {}
+        translations = {}
         for name in self.config.translations or ():
             translations |= read_translations(option_path("translations", name))
         return self.generators(splits, sources, folder=str(folder / "data"), translations=translations)
@@ -166,13 +155,9 @@ class MVSA(Corpus):
 
     def read_post(self, post_id, source, folder, translations):
         content = Path(folder, f"{post_id}.txt").read_bytes()
-        label, text_label, image_label = source
-        post = {
+        post = dict(zip(("label", "text_label", "image_label"), source, strict=True)) | {
             "text": decode_text(content).strip(),
             "images": [f"{folder}/{post_id}.jpg"],  # A path is decoded on access, and errors name it.
-            "label": label,
-            "text_label": text_label,
-            "image_label": image_label,
             "text_encoding": text_encoding(content),
         }
         return post | {"text_translation": translations.get(post_id)} if self.config.translations else post

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import BuilderConfig, DatasetInfo, Value
+from datasets import BuilderConfig, Value
 
 from ..common_corpus import Corpus, with_clean
 from ..common_files import (
@@ -52,10 +52,6 @@ def read_tweets(path: Path) -> Iterator[dict[str, str]]:
     """Yield the rows of a file.
 
     Columns are read by position, because the header of test.tsv names only four of them. Quotes have no meaning.
-
-    Raises:
-        ValueError: If a row does not have five columns, its label is unknown, its image is not a bare file name, its
-            tweet has no $T$, or its index occurs twice. The message names the file and the line.
     """
     indices = set()
     # Lines end only in \n or \r\n: splitlines() would also split tweets at characters such as U+2028.
@@ -80,11 +76,7 @@ def read_tweets(path: Path) -> Iterator[dict[str, str]]:
 
 
 def read_captions(path: Path) -> dict[str, str]:
-    """Return {image file name: caption} from a file.
-
-    Raises:
-        ValueError: If it is not a JSON object of strings, or names an image twice.
-    """
+    """Return {image file name: caption} from a file."""
     captions = read_json(path)
     if not isinstance(captions, dict) or not all(isinstance(caption, str) for caption in captions.values()):
         raise ValueError(f"{path}: captions are a JSON object {{image file name: caption}}")
@@ -98,19 +90,17 @@ class Twitter(Corpus):
     `caption`.
     """
 
+    DESCRIPTION = "Tweets with one image; sentiment towards a target that the tweet names."
+    HOMEPAGE = "https://github.com/jefferyYu/TomBERT"
     INDEX = (*FILES.values(), *(path.format(name=f"twitter{year}") for path in IMAGE_DIRS for year in (2015, 2017)))
     REDISTRIBUTION = ("unclear", "no licence is given, and the rights in tweets and images stay with their posters")
     BUILDER_CONFIG_CLASS = TwitterConfig
     BUILDER_CONFIGS = with_clean(TwitterConfig("official", "1.0.0", description="The three files of the release."))
     DEFAULT_CONFIG_NAME = "official"
 
-    def _info(self):
+    def columns(self):
         extra = {"caption": Value("string")} if self.config.captions else {}
-        return DatasetInfo(
-            description="Tweets with one image; sentiment towards a target that the tweet names.",
-            homepage="https://github.com/jefferyYu/TomBERT",
-            features=features(group=Value("string"), **extra),
-        )
+        return features(group=Value("string"), **extra)
 
     def _split_generators(self, dl_manager):
         folder = release_folder(self.dataset_name, self.config.data_dir, FILES.values(), complete=False)
