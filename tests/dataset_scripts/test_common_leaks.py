@@ -55,15 +55,11 @@ def test_texts(one, other, kind):
     assert leaks_of([post(0, one)], [post(0, other)]) == ({kind: [(0, 0)]} if kind else {})
 
 
-def test_tweets_of_other_targets_are_not_the_same():
+def test_targets_and_groups():
     assert leaks_of([post(0, "I like $T$", aspect="tea")], [post(0, "I like $T$", aspect="rain")]) == {}
     assert leaks_of([post(0, "I like $T$", aspect="tea")], [post(0, "I like tea")]) == {"exact_text": [(0, 0)]}
-
-
-def test_groups():
-    assert leaks_of([post(0, group="a"), post(1, group="b"), post(2)], [post(0, group="b"), post(1)]) == {
-        "group": [(1, 0)]
-    }
+    one, other = [post(0, group="a"), post(1, group="b"), post(2)], [post(0, group="b"), post(1)]
+    assert leaks_of(one, other) == {"group": [(1, 0)]}
 
 
 @given(st.lists(st.text("abc ", max_size=14), max_size=8), st.lists(st.text("abc ", max_size=14), max_size=8))
@@ -87,12 +83,6 @@ def image_file(tmp_path) -> Path:
     return tmp_path / "original.png"
 
 
-def write_changed(image_file: Path, name: str, change) -> Path:
-    with Image.open(image_file) as image:
-        change(image.convert("RGB")).save(image_file.with_name(name))
-    return image_file.with_name(name)
-
-
 def with_caption(image):
     ImageDraw.Draw(image).text((10, 10), "so true")
     return image
@@ -111,23 +101,22 @@ def with_caption(image):
     ],
 )
 def test_images(image_file, name, change, kind):
-    other = write_changed(image_file, name, change)
+    other = image_file.with_name(name)
+    with Image.open(image_file) as image:
+        change(image.convert("RGB")).save(other)
     assert leaks_of([post(0, images=[image_file])], [post(0, images=[other])]) == ({kind: [(0, 0)]} if kind else {})
 
 
-def test_identical_images_and_images_of_one_colour(image_file, tmp_path):
+def test_identical_images(image_file, tmp_path):
     copy = tmp_path / "renamed.png"
     copy.write_bytes(image_file.read_bytes())
     assert leaks_of([post(0, images=[image_file])], [post(0), post(1, images=[copy])]) == {"identical_image": [(0, 1)]}
+    draw(tmp_path / "second.png", 8, (320, 240))
+    two = [post(0, images=[tmp_path / "second.png", image_file])]
+    assert leaks_of(two, [post(0, images=[image_file])]) == {"identical_image": [(0, 0)]}
     for name, colour in {"red": "#c00", "blue": "#00c"}.items():
         Image.new("RGB", (50, 50), colour).save(tmp_path / f"{name}.png")
     assert leaks_of([post(0, images=[tmp_path / "red.png"])], [post(0, images=[tmp_path / "blue.png"])]) == {}
-
-
-def test_each_of_several_images_counts(image_file, tmp_path):
-    draw(tmp_path / "second.png", 8, (320, 240))
-    one = [post(0, images=[tmp_path / "second.png", image_file])]
-    assert leaks_of(one, [post(0, images=[image_file])]) == {"identical_image": [(0, 0)]}
 
 
 def test_a_placeholder_image_is_not_a_leak(image_file):

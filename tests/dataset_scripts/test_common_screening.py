@@ -32,17 +32,15 @@ def test_error_names_every_file(corpus):
         assert text in str(error.value)
 
 
-def test_skip_drops_the_posts(corpus):
-    screened, report = screen_images(corpus, "skip")
-    assert names(screened["train"]) == [[]] * 3 + [["Train_1_0.jpg"]] * 3
-    assert names(screened["validation"]) == [[]] * 3
+@pytest.mark.parametrize(
+    ("policy", "train", "validation"),
+    [("skip", [], [[]] * 3), ("missing", [["Train_2_0.jpg"]] * 3, [[]] * 6)],
+)
+def test_posts_or_images_are_dropped(corpus, policy, train, validation):
+    screened, report = screen_images(corpus, policy)
+    assert names(screened["train"]) == [[]] * 3 + [["Train_1_0.jpg"]] * 3 + train
+    assert names(screened["validation"]) == validation
     assert {split: len(lines) for split, lines in report.items()} == {"train": 3, "validation": 3}
-
-
-def test_missing_keeps_the_posts_and_their_other_images(corpus):
-    screened, report = screen_images(corpus, "missing")
-    assert names(screened["train"]) == [[]] * 3 + [["Train_1_0.jpg"]] * 3 + [["Train_2_0.jpg"]] * 3
-    assert names(screened["validation"]) == [[]] * 6
     assert "Train_2_1.jpg" in report["train"][0]
 
 

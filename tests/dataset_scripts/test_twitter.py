@@ -77,8 +77,6 @@ def test_images_that_are_added_later(release, load):
     assert corpus_notes(load("twitter2015", data_dir=str(release))) == []
 
 
-# Real copies have train and dev, without images.
-
 REAL = {  # negative, neutral, positive, as published in the papers
     ("twitter2015", "train"): [368, 1883, 928],
     ("twitter2015", "validation"): [149, 670, 303],
@@ -89,6 +87,7 @@ REAL = {  # negative, neutral, positive, as published in the papers
 
 @pytest.mark.parametrize("name", ["twitter2015", "twitter2017"])
 def test_real_copy(name, shared_data, load):
+    """Real copies have train and dev, without images."""
     loaded = load(name, data_dir=str(shared_data(name)))
     for split in ("train", "validation"):
         labels = list(loaded[split]["label"])
