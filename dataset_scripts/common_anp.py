@@ -206,11 +206,11 @@ class AnpCorpus(Corpus):
 def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
     """Yield id, ANP, offset and image name of every row of the table."""
     for offset, line, cells in read_table(path, COLUMNS):
-        where = f"{path}, line {line}"
-        if not cells["id"].strip():
+        where, post_id = f"{path}, line {line}", cells["id"].strip()
+        if not post_id:
             raise ValueError(f"{where}: the id is empty; give the post an id")
         image = check_file_name(cells["image"].strip(), where)
-        yield cells["id"].strip(), sys.intern(anp_name(cells["anp"])), offset, image
+        yield post_id, sys.intern(anp_name(cells["anp"])), offset, image
 
 
 def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:
@@ -233,8 +233,5 @@ def _read_json_post(path: Path) -> dict[str, str]:
     post = read_json(path)
     if not isinstance(post, dict):
         raise ValueError(f"{path}: a post is a JSON object with title, description and tags; get the file again")
-    cells = {}
-    for field in ("title", "description", "tags"):
-        value = post.get(field) or ""
-        cells[field] = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return cells
+    cells = {field: post.get(field) or "" for field in ("title", "description", "tags")}
+    return {field: " ".join(map(str, v)) if isinstance(v, list) else str(v) for field, v in cells.items()}

@@ -67,23 +67,19 @@ def hash_image(image: dict | str) -> ImageHashes | None:
     Args:
         image: A path, or a `{"bytes", "path"}` dictionary.
     """
-    if isinstance(image, str):
-        image = {"path": image, "bytes": None}
-    content = image["bytes"]
+    path, content = (image, None) if isinstance(image, str) else (image["path"], image["bytes"])
     if content is None:
         try:
-            content = Path(image["path"]).read_bytes()
+            content = Path(path).read_bytes()
         except FileNotFoundError:
             return None
-    hashes = ImageHashes(hashlib.sha256(content).digest())
+    file_hash = hashlib.sha256(content).digest()
     try:
-        decoded = load_image({"path": image["path"], "bytes": content})
+        decoded = load_image({"path": path, "bytes": content})
     except BadImageError as error:
-        hashes.error = str(error)
-        return hashes
-    hashes.phash = int(str(imagehash.phash(decoded)), 16)
-    hashes.thumbnail = np.asarray(decoded.resize((8, 8), Image.Resampling.BOX), dtype=np.int16)
-    return hashes
+        return ImageHashes(file_hash, error=str(error))
+    thumbnail = np.asarray(decoded.resize((8, 8), Image.Resampling.BOX), dtype=np.int16)
+    return ImageHashes(file_hash, int(str(imagehash.phash(decoded)), 16), thumbnail)
 
 
 @dataclass
@@ -135,14 +131,9 @@ def find_leaks(one: Traces, other: Traces) -> dict[str, list[tuple[int, int]]]:
     return {kind: sorted(pairs) for kind, pairs in leaks.items()}
 
 
-def leaking_rows(train: Traces, others: Iterable[Traces]) -> dict[int, list[str]]:
-    """Map the rows of the train split that leak into another split, which a clean variant drops, to their kinds."""
-    leaking: dict[int, list[str]] = {}
-    for other in others:
-        for kind, pairs in find_leaks(train, other).items():
-            for row in sorted({row for row, _ in pairs}):
-                leaking.setdefault(row, []).append(kind)
-    return leaking
+def leaking_rows(train: Traces, others: Iterable[Traces]) -> set[int]:
+    """Return the rows of the train split that leak into another split, which a clean variant drops."""
+    return {row for other in others for pairs in find_leaks(train, other).values() for row, _ in pairs}
 
 
 def _keys(values: list) -> list[tuple[int, object]]:

@@ -28,23 +28,11 @@ class Record(NamedTuple):
     cells: list[str] | ValueError
 
 
-class Row(NamedTuple):
-    """A row of a table that can be read: as `Record`, but `cells` maps column names to cells."""
-
-    offset: int
-    line: int
-    cells: dict[str, str]
-
-
-def read_table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
-    """Yield the rows of a comma-separated table whose first line names the columns.
+def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, int, dict[str, str]]]:
+    """Yield offset, line and {column: cell} of each row of a comma-separated table whose first line names the columns.
 
     Args:
         columns: Columns that the table must have. It may have others.
-
-    Raises:
-        ValueError: If a column is missing, a quote is never closed, or a row has too few or too many cells. The
-            message names the file and the line.
     """
     with path.open("rb") as file:
         records = read_records(file)
@@ -55,7 +43,7 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[Row]:
         for offset, line, cells in records:
             if isinstance(cells, ValueError):
                 raise ValueError(f"{path}, {cells}; correct the row") from cells
-            yield Row(offset, line, dict(zip(header, cells, strict=True)))
+            yield offset, line, dict(zip(header, cells, strict=True))
 
 
 def read_rows_at(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, str]]:
@@ -71,11 +59,7 @@ def read_rows_at(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, str]]
 
 
 def read_header(path: Path, delimiter: str) -> list[str]:
-    """Return the column names of a UTF-8 table, without reading more than its first record.
-
-    Raises:
-        ValueError: If the first record cannot be read.
-    """
+    """Return the column names of a UTF-8 table, without reading more than its first record."""
     with path.open("rb") as file:
         return _header(path, read_records(file, delimiter, decode_utf8))
 

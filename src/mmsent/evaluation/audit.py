@@ -40,27 +40,21 @@ def audit(corpus: DatasetDict) -> dict:
     raw = undecoded(corpus)
     label_names = next(iter(raw.values())).features["label"].names
     traces = {split: Traces.of(posts, len(posts), split) for split, posts in raw.items()}
-    encodings = Counter()
-    for posts in raw.values():
-        encodings.update(posts["text_encoding"] if "text_encoding" in posts.features else ())
-    train, others = traces.get("train", Traces()), [traces[split] for split in traces if split != "train"]
+    labels = {split: Counter(posts["label"]) for split, posts in raw.items()}
+    encodings = (posts["text_encoding"] for posts in raw.values() if "text_encoding" in posts.features)
+    others = [traces[split] for split in traces if split != "train"]
     return {
         "label_order": dict(enumerate(label_names)),
-        "posts": {split: _count_labels(posts["label"], label_names) for split, posts in raw.items()},
+        "posts": {split: {name: count[i] for i, name in enumerate(label_names)} for split, count in labels.items()},
         "missing": {split: len(ids) for split, ids in missing_report(corpus).items()},
         "notes": corpus_notes(corpus),
-        "text_encodings": dict(encodings),
+        "text_encodings": dict(Counter(itertools.chain.from_iterable(encodings))),
         "images": {split: _images(posts, traces[split]) for split, posts in raw.items()},
         "leaks": {f"{a} -> {b}": _leaks(traces[a], traces[b]) for a, b in itertools.combinations(raw, 2)},
-        "leaking": len(leaking_rows(train, others)),
+        "leaking": len(leaking_rows(traces.get("train", Traces()), others)),
         "majority": _majority(raw, label_names),
         "agreement": _agreement(raw),
     }
-
-
-def _count_labels(labels: list[int], label_names: list[str]) -> dict[str, int]:
-    count = Counter(labels)
-    return {name: count[index] for index, name in enumerate(label_names)}
 
 
 def _images(posts: Dataset, traces: Traces) -> dict:
