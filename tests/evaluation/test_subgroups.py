@@ -2,17 +2,16 @@
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
-from PIL import Image as PILImage
+import tiny
+from datasets import ClassLabel, Dataset, Features
 
+from mmsent.dataset_scripts.common_schema import features as corpus_features
 from mmsent.evaluation.scores import wilson_interval
 from mmsent.evaluation.subgroups import subgroup_scores, subgroups
 
-NAMES = ["negative", "neutral", "positive"]
-
 
 def posts(**columns) -> Dataset:
-    picture = PILImage.new("RGB", (4, 4))
+    picture = tiny.picture(0)
     rows = {
         "text": ["a", " ", "c", "d"],
         "images": [[picture], [], [picture, picture], [picture]],
@@ -21,14 +20,7 @@ def posts(**columns) -> Dataset:
         "image_label": [0, 2, 2, 2],
         **columns,
     }
-    features = {
-        "text": Value("string"),
-        "images": List(Image()),
-        "aspect": Value("string"),
-        "text_label": ClassLabel(names=NAMES),
-        "image_label": ClassLabel(names=NAMES),
-        "decided_by": ClassLabel(names=["text", "both"]),
-    }
+    features = corpus_features() | {"decided_by": ClassLabel(names=["text", "both"])}
     return Dataset.from_dict(rows, features=Features({name: features[name] for name in rows}))
 
 

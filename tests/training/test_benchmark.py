@@ -28,12 +28,6 @@ def results(tmp_path, monkeypatch):
     return results
 
 
-def test_a_summary_has_mean_and_deviation():
-    summary = benchmark.summarize([0.5, 0.7])
-    assert summary == {"mean": 0.6, "std": pytest.approx(0.1414, abs=1e-4), "values": [0.5, 0.7]}
-    assert benchmark.summarize([0.5])["std"] is None
-
-
 def test_a_working_directory_without_train_is_refused(results, tmp_path, capsys):
     (tmp_path / "train.py").unlink()
     with pytest.raises(SystemExit):

@@ -9,22 +9,13 @@ import tiny
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoProcessor,
-    TimmWrapperConfig,
-    TimmWrapperModel,
-    TrainerCallback,
-    set_seed,
-)
+from small_runs import Killed
+from transformers import AutoModelForSequenceClassification, AutoProcessor, TimmWrapperConfig, TimmWrapperModel
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.training.arguments import RunArguments
+from mmsent.training.console import Progress
 from mmsent.training.lora import add_adapter, save_adapter
 from mmsent.training.run_folder import checkpoints
-from mmsent.training.trainer import MultimodalTrainer
-
-LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def train_adapter(architecture: str, encoders: str, backbones, **config):
@@ -32,7 +23,7 @@ def train_adapter(architecture: str, encoders: str, backbones, **config):
     processor, model = tiny.build(architecture, encoders, backbones, **config)
     torch.manual_seed(0)
     model = add_adapter(model, rank=4)
-    batch = dict(processor(**tiny.posts())) | {"labels": LABELS}
+    batch = dict(processor(**tiny.posts())) | {"labels": torch.arange(6) % 3}
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(3):
         optimizer.zero_grad()
@@ -130,46 +121,24 @@ def test_a_run_with_an_adapter(run, tmp_path, backbones, standins):
     assert len((tmp_path / "run" / "predictions_test.jsonl").read_text().splitlines()) == 2
 
 
-class Killed(BaseException):
-    """Ends a training without any cleanup, as SIGKILL does."""
-
-
-class KillAt(TrainerCallback):
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
+@pytest.mark.slow
+def test_an_adapter_resumes_exactly_from_a_checkpoint_without_the_backbones(
+    run, monkeypatch, tmp_path, backbones, standins
+):
+    def kill(self, args, state, control, **kwargs):
+        if state.global_step == 2:
             raise Killed
 
-
-@pytest.mark.slow
-def test_an_adapter_resumes_exactly_from_a_checkpoint_without_the_backbones(backbones, tmp_path):
-    def make(folder, *callbacks) -> MultimodalTrainer:
-        processor, model = tiny.build("comn", "timm", backbones)
-        torch.manual_seed(0)
-        model = add_adapter(model, 2)
-        steps = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
-        steps |= {"num_train_epochs": 3, "per_device_train_batch_size": 3, "learning_rate": 1e-2}
-        args = RunArguments(output_dir=str(folder), report_to="none", disable_tqdm=True, use_cpu=True, **steps)
-        set_seed(args.seed)
-        batch = dict(processor(**tiny.posts())) | {"labels": LABELS}
-        rows = [{name: value[row] for name, value in batch.items()} for row in range(6)]
-        trainer = MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows, callbacks=list(callbacks))
-        trainer.compute_metrics = lambda p: {"accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())}
-        return trainer
-
-    straight, folder = make(tmp_path / "straight"), tmp_path / "killed"
-    straight.train()
-    for step in (2, 4):
+    argv = ["--dataset", "twitter2015", "--data_dir", str(standins.write_twitter(tmp_path / "twitter2015"))]
+    argv += ["--text_encoder", backbones["bert"], "--image_encoder", backbones["resnet"]]
+    argv += ["--lora_rank", "2", "--num_train_epochs", "3"]
+    straight, folder = run(tmp_path / "straight", *argv), tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_step_begin", kill)
         with pytest.raises(Killed):
-            make(folder, KillAt(step)).train(resume_from_checkpoint=True if checkpoints(folder) else None)
+            run(folder, *argv)
     assert not (checkpoints(folder)[-1] / "model.safetensors").exists()
-    resumed = make(folder)
-    resumed.train(resume_from_checkpoint=True)
-    for name, value in straight.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-    assert resumed.state.best_metric == straight.state.best_metric
+    assert run(folder, *argv)["weights_sha256"] == straight["weights_sha256"]
 
 
 REMOTE = """

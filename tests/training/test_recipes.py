@@ -96,14 +96,11 @@ def test_a_bad_recipe_ends_with_a_message(write_recipe, capsys, recipe, message)
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [
-        (["--config", "nowhere.yaml"], "recipe nowhere.yaml"),
-        (["--datasett", "x"], "unknown key 'datasett'; did you mean 'dataset'?"),
-    ],
+    [("--config nowhere.yaml", "recipe nowhere.yaml"), ("--datasett x", "did you mean 'dataset'?")],
 )
 def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
     with pytest.raises(SystemExit) as stop:
-        parse(*argv)
+        parse(*argv.split())
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 

@@ -34,8 +34,10 @@ def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str
     Names in letters that no installed font has are replaced by numbers.
     """
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
 
-    fonts, count = _font_families(), len(label_names)
+    installed, count = set(fontManager.get_font_names()), len(label_names)
+    fonts = ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1]]
     if len(fonts) == 1 and any(ord(letter) >= 0x2E80 for name in label_names for letter in name):
         label_names = [f"class {index}" for index in range(count)]
     names = [name if len(name) <= 18 else f"{name[:17]}…" for name in label_names]
@@ -54,8 +56,7 @@ def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str
     slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest * count > 32 else {}
     axis.set_xticks(range(count), names, fontfamily=fonts, **slanted)
     axis.set_yticks(range(count), names, fontfamily=fonts)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("true")
+    axis.set(xlabel="predicted", ylabel="true")
     axis.set_title(title, fontsize=10)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -70,34 +71,24 @@ def learning_curves(log: list[dict], metric: str, best_epoch: float):
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    score = f"eval_{metric}"
-    has_scores = any(score in entry for entry in log)
-    figure = Figure(figsize=(6.4, 5.4 if has_scores else 3.2), layout="constrained")
-    panels = figure.subplots(2 if has_scores else 1, 1, sharex=True, squeeze=False)[:, 0]
-    curves = [(panels[0], "loss", "training", "C0"), (panels[0], "eval_loss", "validation", "C1")]
-    curves += [(panels[1], score, "validation", "C1")] if has_scores else []
-    for panel, key, name, color in curves:
-        points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
-        if points:
-            panel.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=name)
-    panels[0].set_ylabel("loss")
-    if has_scores:
-        panels[1].set_ylabel(metric.replace("_", " "))
-    for panel in panels:
-        if has_scores:
+    curves = [("loss", {"training": "loss", "validation": "eval_loss"})]
+    if any(f"eval_{metric}" in entry for entry in log):
+        curves.append((metric, {"validation": f"eval_{metric}"}))
+    figure = Figure(figsize=(6.4, 1 + 2.2 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (name, keys) in zip(panels, curves, strict=True):
+        for label, key in keys.items():
+            color = "C0" if label == "training" else "C1"
+            points = [(entry["epoch"], entry[key]) for entry in log if key in entry]
+            if points:
+                panel.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=label)
+        if len(curves) > 1:
             panel.axvline(best_epoch, color="0.6", linestyle="--", linewidth=1, label="saved model")
-        panel.grid(color="0.92")
-        panel.spines[["top", "right"]].set_visible(False)
         if panel.lines:
             panel.legend(frameon=False, fontsize=8)
+        panel.set_ylabel(name.replace("_", " "))
+        panel.grid(color="0.92")
+        panel.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("epoch")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
-
-
-def _font_families() -> list[str]:
-    """Return matplotlib's own font and, where one is installed, a font for Chinese, Japanese and Korean."""
-    from matplotlib.font_manager import fontManager
-
-    installed = set(fontManager.get_font_names())
-    return ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1]]

@@ -9,13 +9,7 @@ from .sentiment.sentiment import Sentiment
 
 
 def score(predictions: np.ndarray, references: list[int], label_names: list[str]) -> dict:
-    """Return the scores of the metric `sentiment`, and `accuracy_interval`, the 95 % interval of the accuracy.
-
-    Args:
-        predictions: The predicted class indices, of shape (N,).
-        references: The true class indices of the N posts.
-        label_names: The names of all classes, in the order of their indices.
-    """
+    """Return the scores of the metric `sentiment`, and `accuracy_interval`, the 95 % interval of the accuracy."""
     # keep_in_memory: evaluate would write a file that the processes of one run share.
     scores = Sentiment(keep_in_memory=True).compute(
         predictions=predictions, references=references, label_names=label_names

@@ -32,14 +32,8 @@ class ModelArguments:
         help=f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or the Hub id or folder of a timm or transformers backbone or "
         "of a trained model.",
     )
-    word_vectors: str | None = HfArg(
-        default=None, help="GloVe or word2vec text file that initializes the word vectors."
-    )
-    lora_rank: int | None = HfArg(
-        default=None,
-        help="Rank of a LoRA adapter on the attention of the pretrained encoders. All other layers but the backbones "
-        "are trained whole.",
-    )
+    word_vectors: str | None = HfArg(default=None, help="GloVe or word2vec text file of the initial word vectors.")
+    lora_rank: int | None = HfArg(default=None, help="Rank of a LoRA adapter on the pretrained encoders' attention.")
     lora_alpha: float | None = HfArg(default=None, help="Alpha of LoRA; twice the rank by default.")
     init_from: str | None = HfArg(
         default=None,
@@ -58,16 +52,10 @@ class DataArguments:
         default="sample_posts",
         help=f"One of {', '.join(CORPORA)}, or the folder or Hub id of Parquet files with the same columns.",
     )
-    dataset_config: str | None = HfArg(
-        default=None, help="Config of the corpus, which names its splits, for example 'random' or 'clmlf_clean'."
-    )
+    dataset_config: str | None = HfArg(default=None, help="Config of the corpus: its splits, for example 'random'.")
     data_dir: str | None = HfArg(default=None, help="Folder of the corpus as its authors ship it.")
     dataset_kwargs: list[str] = name_values("Options of the corpus as NAME=VALUE, for example substitute_target=true.")
-    streaming: bool = HfArg(
-        default=False,
-        help="Read the posts as a stream, without storing them, and train for --max_steps steps: for corpora that are "
-        "larger than the disk.",
-    )
+    streaming: bool = HfArg(default=False, help="Read the posts as a stream, without storing them; needs --max_steps.")
     on_bad_image: Literal["error", "skip", "missing"] = HfArg(
         default="error",
         help="What to do about an image that cannot be decoded: 'error' stops the run, 'skip' leaves its post out, "
@@ -86,8 +74,7 @@ class DataArguments:
     )
     min_confidence: float | None = HfArg(
         default=None,
-        help="Train only on the posts to whose label the model of init_from gives a higher probability than this "
-        "(the MVSO study: 0.6).",
+        help="Train only on posts to whose label the model of init_from gives a higher probability (MVSO: 0.6).",
     )
     cache_features: bool = HfArg(
         default=False, help="Run the frozen encoders once, before the training, and store their output on the disk."
@@ -117,34 +104,20 @@ class RunArguments(TrainingArguments):
     logging_strategy: str = "epoch"
     save_total_limit: int | None = 1
     load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = HfArg(
-        default="accuracy", help="Score on the validation split that selects the best epoch."
-    )
-    text_learning_rate: float | None = HfArg(
-        default=None, help="Learning rate of the text encoder; learning_rate by default."
-    )
-    text_from_epoch: float = HfArg(
-        default=0, help="Keep the text encoder frozen before this epoch (CLMLF and MDSE: 20)."
-    )
-    image_learning_rate: float | None = HfArg(
-        default=None, help="Learning rate of the image encoder; learning_rate by default."
-    )
-    image_from_epoch: float = HfArg(default=0, help="Keep the image encoder frozen before this epoch.")
-    rest_until_epoch: float | None = HfArg(
-        default=None, help="Train nothing but the text encoder from this epoch on (MDSE's code: 20)."
-    )
+    metric_for_best_model: str | None = HfArg(default="accuracy", help="Validation score that selects the epoch.")
+    text_learning_rate: float | None = HfArg(default=None, help="Rate of the text encoder; default: learning_rate.")
+    text_from_epoch: float = HfArg(default=0, help="Freeze the text encoder before this epoch (CLMLF, MDSE: 20).")
+    image_learning_rate: float | None = HfArg(default=None, help="Rate of the image encoder; default: learning_rate.")
+    image_from_epoch: float = HfArg(default=0, help="Freeze the image encoder before this epoch.")
+    rest_until_epoch: float | None = HfArg(default=None, help="Train only the text encoder from this epoch on.")
     class_weights: list[str] | None = HfArg(
         default=None,
         help="Weights of the classes in the cross-entropy: one number per class, in the order of the labels, or "
         "'balanced', which gives every class the same total weight in the training split.",
     )
-    lr_decay: float | None = HfArg(
-        default=None, help="Factor that multiplies the learning rates every lr_decay_steps (Deep Fusion: 0.96)."
-    )
+    lr_decay: float | None = HfArg(default=None, help="Factor on the learning rates every lr_decay_steps steps.")
     lr_decay_steps: int = HfArg(default=3000, help="Number of steps between two uses of lr_decay.")
-    early_stopping_patience: int | None = HfArg(
-        default=None, help="Stop after this many evaluations without an improvement."
-    )
+    early_stopping_patience: int | None = HfArg(default=None, help="Evaluations without improvement until the stop.")
     restore_callback_states_from_checkpoint: bool = True  # early stopping counts evaluations across an interruption
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = torch.accelerator.is_available()

@@ -23,9 +23,6 @@ class AugmentedPosts(Dataset):
         text_augmentation: A column with a paraphrase of the text, for example a back-translation, which replaces the
             text with a probability of one half.
         seed: The seed of the changes.
-
-    Raises:
-        ValueError: If the corpus has no such column.
     """
 
     def __init__(self, posts, image_augmentation: list[str], text_augmentation: str | None, seed: int):

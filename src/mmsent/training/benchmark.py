@@ -141,15 +141,10 @@ def main() -> int | None:
     if not TRAIN.exists():
         parser.error(f"there is no {TRAIN} in {Path.cwd()}: run mmsent benchmark in a checkout of the repository")
     arguments = argv[end + 1 :]
-    baseline, seeds = args.baseline, args.seeds
-    result = run_baseline(args.recipe, arguments) if baseline else run_seeds(args.recipe, seeds, arguments)
+    result = run_baseline(args.recipe, arguments) if args.baseline else run_seeds(args.recipe, args.seeds, arguments)
     name = args.name or ("logistic_regression_" if args.baseline else "") + args.recipe.stem
     path = RESULTS / args.recipe.parent.name / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     command = shlex.join(["mmsent", "benchmark", *sys.argv[1:]])
     path.write_text(json.dumps({"command": command, **result}, indent=2) + "\n")
     print(table())
-
-
-if __name__ == "__main__":
-    main()

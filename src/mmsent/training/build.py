@@ -29,9 +29,6 @@ def build(
     Args:
         texts: The texts and aspects of the training split, which give the vocabulary of word vectors.
         id2label: The classes of the corpus.
-
-    Raises:
-        ValueError: If `init_from` names a model of another architecture.
     """
     row = ARCHITECTURES[args.architecture]
     model_kwargs, processor_kwargs = parse_name_values(args.model_kwargs), parse_name_values(args.processor_kwargs)
@@ -61,11 +58,7 @@ def build(
 
 
 def class_weights(words: list[str] | None, labels: list[int], num_classes: int) -> list[float] | None:
-    """Return the weight of every class, or None without the argument `class_weights`, which is given in `words`.
-
-    Raises:
-        ValueError: If a word is neither a number nor "balanced".
-    """
+    """Return the weight of every class, or None without the argument `class_weights`, which is given in `words`."""
     if words is None:
         return None
     if words != ["balanced"]:
@@ -86,11 +79,7 @@ def build_trainer(
     run_args: RunArguments,
     weights: list[float] | None,
 ) -> MultimodalTrainer:
-    """Build the trainer of a run, with augmentation, early stopping and one progress bar.
-
-    Raises:
-        ValueError: If an adapter is to be trained with FSDP or DeepSpeed.
-    """
+    """Build the trainer of a run, with augmentation, early stopping and one progress bar."""
 
     def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
         scores = score(evaluation.predictions.argmax(-1), evaluation.label_ids, posts.label_names)

@@ -22,10 +22,6 @@ class PostCollator:
         """Return the texts that the model may read."""
         return [None if self.modalities == "image" else post["text"] for post in posts]
 
-    def images(self, posts: list[dict]) -> list[list]:
-        """Return the images that the model may read."""
-        return [[] if self.modalities == "text" else post["images"] for post in posts]
-
     def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
         batch, processor = {}, self.processor
         if "text_features" in posts[0]:
@@ -36,7 +32,8 @@ class PostCollator:
         if "image_features" in posts[0]:
             batch["image_features"], batch["image_mask"] = _pad([post["image_features"] for post in posts])
         elif "images" in posts[0]:
-            batch |= processor.encode_images(self.images(posts))
+            images = [[] if self.modalities == "text" else post["images"] for post in posts]
+            batch |= processor.encode_images(images)
         aspects = [post["aspect"] for post in posts]
         if any(aspects):
             encoded = processor.encode_text(aspects, processor.max_aspect_length)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 from torch import nn
@@ -22,8 +23,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def print_summary(posts: RunPosts, output_dir: Path) -> None:
-    """Print the number of posts per split and class, the score of the majority class, the number of parameters and
-    the folder of the run."""
+    """Print the posts per split and class, the majority class, the parameters and the folder of the run."""
     labels, names = posts.labels, posts.label_names
     width = max(12, *(len(name) + 2 for name in names))
     print(f"\n{'':12}{'posts':>8}" + "".join(f"{name:>{width}}" for name in names) + f"{'majority class':>18}")
@@ -53,16 +53,8 @@ class Progress(TrainerCallback):
             self.started = time.perf_counter()
         if state.global_step == self.first + TIMED_STEPS and state.is_world_process_zero:
             step_seconds = (time.perf_counter() - self.started) / TIMED_STEPS
-            remaining = format_duration(step_seconds * (state.max_steps - state.global_step))
+            remaining = timedelta(seconds=round(step_seconds * (state.max_steps - state.global_step)))
             tqdm.write(f"About {remaining} of training remain at {step_seconds:.2g} s per step, without evaluations.")
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words: "45 s", "12 min" or "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class OneBar(ProgressCallback):

@@ -67,9 +67,6 @@ def encode_features(
     need a `folder` that all of them can read. A killed run keeps the shards that it has finished. The name of an entry
     is a hash of the encoder's weights and config; of the token ids, or of the image processor's settings and the image
     files; of `dtype` and the pooling; and of `FEATURES_VERSION` and the versions of the packages.
-
-    Raises:
-        ValueError: If no encoder is frozen, a feature is too large for `dtype`, or a shard is damaged.
     """
     frozen = model.frozen_encoders()
     if not frozen:
@@ -77,15 +74,11 @@ def encode_features(
     corpus = undecoded(corpus)
     columns = ["aspect", "label", "text_label", "image_label"]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
-    base, config = model.base_model, model.config
-    modalities = (
-        ("text", "text", base.text_encoder, config.text_config, Texts),
-        ("image", "images", base.image_encoder, config.image_config, Images),
-    )
-    for modality, column, encoder, encoder_config, source_class in modalities:
+    for modality, column, source_class in (("text", "text", Texts), ("image", "images", Images)):
+        encoder = getattr(model.base_model, f"{modality}_encoder")
         if encoder in frozen:
             encoder.to(args.device).eval()
-            weights = _hash_encoder(encoder, encoder_config)
+            weights = _hash_encoder(encoder, getattr(model.config, f"{modality}_config"))
             for split, posts in corpus.items():
                 source = source_class(posts, collator, model)
                 entry = Path(folder, f"{modality}-{_key(source, weights, dtype)}")
@@ -247,9 +240,6 @@ class Entry:
     """An open entry of the cache: `entry[row]` is the encoder's output for a post, of shape (n, *shape).
 
     The arrays are views of memory-mapped files.
-
-    Raises:
-        ValueError: If a shard is damaged or missing.
     """
 
     def __init__(self, folder: Path, counts: np.ndarray, shape: tuple[int, ...]):

@@ -29,9 +29,6 @@ def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None
         model: The model to adapt.
         rank: The rank of the two matrices that are added to each query and value.
         alpha: The output of the adapter is scaled by alpha / rank; twice the rank by default.
-
-    Raises:
-        ValueError: If no encoder has attention to adapt.
     """
     base, config = model.base_model, model.config
     not_whole = [encoder for encoder in (base.text_encoder, base.image_encoder) if encoder is not None]
@@ -44,7 +41,8 @@ def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None
             not_whole.remove(encoder)
             continue
         layers = [(name, layer) for name, layer in model.named_modules() if f"{modality}_encoder.backbone." in name]
-        attention = [name for name, layer in layers if name.rpartition(".")[2] in ATTENTION and _is_linear(layer)]
+        linear = [name for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+        attention = [name for name in linear if name.rpartition(".")[2] in ATTENTION]
         targets += attention
         statistics += [name for name, layer in layers if attention and isinstance(layer, _BatchNorm)]
         setattr(config, f"freeze_{modality}", not attention)
@@ -62,10 +60,6 @@ def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None
     adapted = get_peft_model(model, lora)
     lora.base_model_name_or_path = None  # the base model is saved in the adapter's own folder
     return adapted.train()
-
-
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | nn.Conv2d)
 
 
 def _whole_modules(module: nn.Module, excluded: list[nn.Module], prefix: str = "") -> list[str]:

@@ -60,12 +60,7 @@ class RunPosts:
 
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
-    """Load the corpus and deal with its images that cannot be decoded.
-
-    Raises:
-        ValueError: If the corpus does not exist, or lacks a split that the run needs, or has no image at all.
-        BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
-    """
+    """Load the corpus and deal with its images that cannot be decoded."""
     if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
         raise ValueError(
             f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
@@ -105,5 +100,4 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:
     """Return the rows of `logits` (N, C) in which the label has a probability above the threshold."""
     probabilities = torch.as_tensor(logits).float().softmax(-1)
-    label_probabilities = probabilities.gather(1, torch.as_tensor(labels).unsqueeze(1)).squeeze(1)  # (N,)
-    return (label_probabilities > threshold).nonzero().flatten().tolist()
+    return (probabilities[range(len(labels)), labels] > threshold).nonzero().flatten().tolist()

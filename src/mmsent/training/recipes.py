@@ -86,12 +86,7 @@ def _unknown_key(key: str, parser: argparse.ArgumentParser) -> str:
 
 
 def check_arguments(data_args: DataArguments, run_args: RunArguments) -> None:
-    """Check that the arguments agree with each other, and adapt those of a streamed run.
-
-    Raises:
-        ValueError: If features that change are to be cached, or a streamed corpus is combined with an argument that
-            needs all posts at once.
-    """
+    """Check that the arguments agree with each other, and adapt those of a streamed run."""
     if data_args.cache_features and (data_args.image_augmentation or data_args.text_augmentation):
         raise ValueError(
             "cache_features cannot be combined with augmentation: it stores the output for posts that do not change."
