@@ -8,16 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from datasets import (
-    BuilderConfig,
-    Dataset,
-    DatasetInfo,
-    Features,
-    GeneratorBasedBuilder,
-    Image,
-    List,
-    SplitGenerator,
-)
+from datasets import BuilderConfig, Dataset, DatasetInfo, Features, GeneratorBasedBuilder, Image, List, SplitGenerator
 from datasets.builder import Key
 
 from .common_files import join_names
@@ -100,9 +91,6 @@ class Corpus(GeneratorBasedBuilder):
             sources: For each post that can be read, what `read_post` needs to read it.
             notes: Whatever else a user has to know about this release.
             context: What `read_post` needs for all posts.
-
-        Raises:
-            FileNotFoundError: If none of the posts can be read.
         """
         notes = list(notes)
         missing = {split: [post_id for post_id in ids if post_id not in sources] for split, ids in splits.items()}

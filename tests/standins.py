@@ -82,21 +82,13 @@ def flickr_posts(count: int) -> list[dict[str, str]]:
         {
             "id": f"p{number}",
             "title": f"Photo {number}",
-            "description": " ".join(["word"] * (number % 20) + [f'no "{number}", here']),
+            "description": "word " * (number % 20) + f'no "{number}", here',
             "tags": "sky blue",
             "anp": ANPS[number % len(ANPS)],
             "image": f"p{number}.jpg",
         }
         for number in range(count)
     ]
-
-
-def write_table(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write rows as a comma-separated table with a header."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_anp_lists(folder: Path) -> None:
@@ -106,11 +98,14 @@ def write_anp_lists(folder: Path) -> None:
     (folder / "english.csv").write_text(MVSO_LIST)
 
 
-def write_flickr_table(folder: Path, count: int = 70) -> Path:
+def write_flickr_table(folder: Path, count: int = 70, rows: list[dict[str, str]] | None = None) -> Path:
     """Write the ANP lists, and posts as a table with a folder of images."""
     write_anp_lists(folder)
-    rows = flickr_posts(count)
-    write_table(folder / "posts.csv", rows)
+    rows = rows or flickr_posts(count)
+    with (folder / "posts.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     for seed, row in enumerate(rows):
         draw(folder / "images" / row["image"], seed)
     return folder

@@ -1,15 +1,7 @@
 """VSO and MVSO."""
 
 import pytest
-from standins import (
-    MVSO_LIST,
-    VSO_LIST,
-    flickr_posts,
-    write_flickr_folder,
-    write_flickr_post,
-    write_flickr_table,
-    write_table,
-)
+from standins import MVSO_LIST, VSO_LIST, flickr_posts, write_flickr_folder, write_flickr_post, write_flickr_table
 
 from mmsent.dataset_scripts.common_anp import read_mvso, read_vso
 from mmsent.dataset_scripts.common_corpus import corpus_notes
@@ -30,21 +22,16 @@ def test_vso(write, load):
     loaded = load("vso", data_dir=write())
     rows = by_photo(loaded)
     scores = {"beautiful_flower": 1.77, "beautiful_sky": 2.0, "drab_city": -1.35}
-    expected = {}
-    for post in flickr_posts(70):
-        anp = post["anp"].lower().replace(" ", "_")
-        if anp in scores and 5 < len(post["description"].split()) < 150:
-            expected[post["id"]] = (post, anp)
-    assert set(rows) == set(expected)
+    anps = {post["id"]: (post, post["anp"].lower().replace(" ", "_")) for post in flickr_posts(70)}
+    expected = {i for i, (post, anp) in anps.items() if anp in scores and len(post["description"].split()) > 5}
+    assert set(rows) == expected
     assert len(rows) > 15
-    for photo, (post, anp) in expected.items():
-        row = rows[photo]
+    for photo, row in rows.items():
+        post, anp = anps[photo]
         assert row["text"] == post["description"]  # with quotes and comma
-        assert (row["anp"], row["tags"]) == (anp, "sky blue")
+        assert (row["anp"], row["tags"], row["label"]) == (anp, "sky blue", scores[anp] > 0)
         assert row["anp_score"] == pytest.approx(scores[anp])
-        assert row["label"] == (scores[anp] > 0)
-        assert row["images"][0].size == (24, 18)
-        assert row["aspect"] is None
+        assert (row["images"][0].size, row["aspect"]) == ((24, 18), None)
     assert loaded["train"].features["label"].names == ["negative", "positive"]
     notes = "\n".join(corpus_notes(loaded))
     assert "30 posts were left out, their ANPs are not in the list: long_race, no_such, old_books" in notes
@@ -81,11 +68,10 @@ def test_mvso(write, load, config, labels):
 
 
 def test_word_limits(tmp_path, load):
-    folder = write_flickr_table(tmp_path / "vso", 8)
-    rows = flickr_posts(8)
-    for row, count in zip(rows, [5, 6, 149, 150, 6, 6, 6, 6], strict=True):
-        row["description"], row["anp"] = " ".join(["w"] * count), "beautiful_sky"
-    write_table(folder / "posts.csv", rows)
+    counts = [5, 6, 149, 150, 6, 6, 6, 6]
+    changes = [{"description": " ".join(["w"] * count), "anp": "beautiful_sky"} for count in counts]
+    rows = [post | change for post, change in zip(flickr_posts(8), changes, strict=True)]
+    folder = write_flickr_table(tmp_path / "vso", rows=rows)
     assert set(by_photo(load("vso", data_dir=str(folder)))) == {f"p{n}" for n in range(8)} - {"p0", "p3"}
 
 

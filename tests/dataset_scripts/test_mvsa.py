@@ -80,21 +80,15 @@ def test_report_survives_the_cache(incomplete, load, caplog):
     caplog.clear()
     again = load("mvsa_single", data_dir=str(folder))
     assert not caplog.records  # The corpus was not built again.
-    assert missing_report(again) == first
-    assert missing_report(again.filter(lambda row: row["label"] == 1)) == first
-    rebuilt = load("mvsa_single", data_dir=str(folder), download_mode="force_redownload")
-    assert missing_report(rebuilt) == first
-    assert rebuilt["train"].info.description == again["train"].info.description
-    assert missing_report(load("mvsa_single", data_dir=str(folder), streaming=True)) == first
+    assert missing_report(again) == missing_report(again.filter(lambda row: row["label"] == 1)) == first
+    assert missing_report(load("mvsa_single", data_dir=str(folder), download_mode="force_redownload")) == first
 
 
 def test_nothing_missing(write_release, load, clmlf, monkeypatch, caplog):
     few = {"train": clmlf["train"][:2], "validation": clmlf["validation"][:1], "test": clmlf["test"][:1]}
     monkeypatch.setattr(mvsa, "read_splits", lambda folder: few)
-    monkeypatch.setitem(mvsa.COUNTS, "mvsa_single", {"positive": 2, "neutral": 1, "negative": 1})
-    labels = ["positive", "positive", "neutral", "negative"]
-    ids = [post_id for ids in few.values() for post_id in ids]
-    folder = write_release({i: (b"", label, label) for i, label in zip(ids, labels, strict=True)})
+    monkeypatch.setitem(mvsa.COUNTS, "mvsa_single", {"positive": 4, "neutral": 0, "negative": 0})
+    folder = write_release({post_id: (b"", "positive", "positive") for ids in few.values() for post_id in ids})
     loaded = load("mvsa_single", data_dir=str(folder))
     assert missing_report(loaded) == {}
     assert not caplog.records

@@ -51,14 +51,16 @@ def test_joint_label():
 
 def test_labels_of_three_annotators(write, load):
     ids = listed_ids("mvsa_multiple")[:4]
-    annotations = {
-        ids[0]: [(P, U), (P, U), (N, P)],  # positive, neutral -> positive
-        ids[1]: [(U, N), (N, N), (U, P)],  # neutral, negative -> negative
-        ids[2]: [(N, N), (N, U), (P, N)],  # negative, negative -> negative
-        ids[3]: [(U, U), (U, U), (P, P)],  # neutral, neutral -> neutral
-    }
+    annotations = [
+        [(P, U), (P, U), (N, P)],  # positive, neutral -> positive
+        [(U, N), (N, N), (U, P)],  # neutral, negative -> negative
+        [(N, N), (N, U), (P, N)],  # negative, negative -> negative
+        [(U, U), (U, U), (P, P)],  # neutral, neutral -> neutral
+    ]
     removed = {"999991": [(P, N), (P, N), (P, N)], "999992": [(P, P), (U, P), (N, P)]}
-    posts = load("mvsa_multiple", data_dir=str(write(annotations | removed)), split="train")
+    posts = load(
+        "mvsa_multiple", data_dir=str(write(dict(zip(ids, annotations, strict=True)) | removed)), split="train"
+    )
     assert posts["id"][:] == ids
     assert posts["text_label"][:] == [2, 1, 0, 1]
     assert posts["image_label"][:] == [1, 0, 0, 1]
