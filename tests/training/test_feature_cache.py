@@ -124,10 +124,10 @@ def test_features_are_those_of_this_version(encode, tmp_path):
     np.testing.assert_allclose(features["image_features"].mean((1, 2)), [0.031411, 0.031248], rtol=0, atol=1e-4)
 
 
-def test_pooled_regions_take_the_space_of_one(encode, corpus):
-    for pooling, regions in (("mean", 1), ("flatten", 4)):
-        posts, *_ = encode(corpus, "gated_fusion", image_pooling=pooling)
-        assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
+@pytest.mark.parametrize(("pooling", "regions"), [("mean", 1), ("flatten", 4)])
+def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
+    posts, *_ = encode(corpus, "gated_fusion", image_pooling=pooling)
+    assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
 
 
 def test_float16_is_half_as_large_and_close(encode, corpus):

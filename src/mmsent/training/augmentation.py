@@ -16,13 +16,11 @@ class AugmentedPosts(Dataset):
     worker, and after an interruption.
 
     Args:
-        posts: The rows of a corpus.
         image_augmentation: The changes of the images: `"flip"` mirrors half of them; `"crop"` pads the image by a
             tenth on every side, with its mirrored border, and cuts a random part of the old size out; `"erase"` makes
             a rectangle of 2 to 33 % black in half of them.
         text_augmentation: A column with a paraphrase of the text, for example a back-translation, which replaces the
             text with a probability of one half.
-        seed: The seed of the changes.
     """
 
     def __init__(self, posts, image_augmentation: list[str], text_augmentation: str | None, seed: int):

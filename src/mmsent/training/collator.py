@@ -9,9 +9,7 @@ from mmsent.modeling.common_processing import MultimodalProcessor
 class PostCollator:
     """Turn posts of a corpus, or of `CachedPosts`, into a batch of model inputs.
 
-    Args:
-        processor: The processor of the model.
-        modalities: `"text"` or `"image"` to hide the other part of every post.
+    The `modalities` `"text"` or `"image"` hide the other part of every post.
     """
 
     def __init__(self, processor: MultimodalProcessor, modalities: str = "both"):

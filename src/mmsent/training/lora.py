@@ -20,15 +20,10 @@ ATTENTION = ("query", "value", "q_lin", "v_lin", "q_proj", "v_proj", "qkv")
 
 
 def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None = None) -> PeftModel:
-    """Add an adapter to every pretrained encoder that has attention and is not frozen.
+    """Add an adapter, scaled by alpha / rank, to every pretrained encoder that has attention and is not frozen.
 
     All layers outside of the pretrained backbones are trained whole and become part of the adapter. So do encoders
     that are not pretrained. A pretrained backbone without attention is frozen: its `freeze_` field is set.
-
-    Args:
-        model: The model to adapt.
-        rank: The rank of the two matrices that are added to each query and value.
-        alpha: The output of the adapter is scaled by alpha / rank; twice the rank by default.
     """
     base, config = model.base_model, model.config
     not_whole = [encoder for encoder in (base.text_encoder, base.image_encoder) if encoder is not None]
@@ -88,11 +83,10 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     base = model.get_base_model()
-    adapter_marks = (".lora_", ".modules_to_save.")
     weights = {
         name.replace(".base_layer.", ".").replace(".original_module.", "."): value
         for name, value in base.state_dict().items()
-        if not any(mark in name for mark in adapter_marks)
+        if not any(mark in name for mark in (".lora_", ".modules_to_save."))
     }
     base.save_pretrained(folder, state_dict=weights)
     model.save_pretrained(folder)

@@ -21,7 +21,6 @@ from .run_folder import corpus_checksum
 from .streaming import stream_corpus
 
 MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
-WITHOUT_VALIDATION = "--eval_strategy no --save_strategy no --load_best_model_at_end false"
 
 
 @dataclass
@@ -74,7 +73,7 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
             if split not in corpus:
                 raise ValueError(
                     f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}. To train without validation "
-                    f"posts and save the model of the last epoch, add {WITHOUT_VALIDATION}."
+                    "posts, add --eval_strategy no --save_strategy no --load_best_model_at_end false."
                 )
         report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
         if args.streaming:
