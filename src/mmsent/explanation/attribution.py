@@ -19,14 +19,11 @@ import numpy as np
 import regex
 import torch
 from PIL import Image
-from torch import nn
 
 from mmsent.modeling.common_base import MultimodalOutput, MultimodalPreTrainedModel
-from mmsent.modeling.common_encoders import TextEncoder
 from mmsent.modeling.common_images import load_image
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
-from mmsent.modeling.common_word_vectors import WordVectors
 
 BATCH_SIZE = 16  # number of points of the path in memory at once
 TOLERANCE = 0.02  # share of the explained difference that may stay unexplained
@@ -256,7 +253,7 @@ def _integrated_gradients(
         expanded = {name: value.expand(len(points[0]), *value.shape[1:]) for name, value in batch.items()}
         if "images" in values:
             expanded["pixel_values"] = values["images"]
-        with _replace_embeddings(model.base_model.text_encoder, expanded["input_ids"], values.get("text")):
+        with _replace_embeddings(model, expanded["input_ids"], values.get("text")):
             logits = model(**expanded).logits.float()  # (S, C)
         return logits[:, label] - logits.mean(1)
 
@@ -283,7 +280,7 @@ def _path_ends(
     reads_text, reads_images = _reads(model, batch)
     inputs, baselines = {}, []
     if reads_text:
-        table = _embedding_table(model.base_model.text_encoder)
+        table = model.get_input_embeddings()
         with torch.no_grad():
             inputs["text"] = embeddings = table(batch["input_ids"])  # (1, L, D)
             mean = table.weight.mean(0)  # (D,)
@@ -294,16 +291,11 @@ def _path_ends(
     return inputs, tuple(baselines)
 
 
-def _embedding_table(encoder: TextEncoder) -> nn.Module:
-    backbone = encoder.backbone
-    return backbone if isinstance(backbone, WordVectors) else backbone.get_input_embeddings()
-
-
 @contextmanager
 def _replace_embeddings(
-    encoder: TextEncoder | None, input_ids: torch.Tensor, embeddings: torch.Tensor | None
+    model: MultimodalPreTrainedModel, input_ids: torch.Tensor, embeddings: torch.Tensor | None
 ) -> Iterator[None]:
-    """Let the encoder read `embeddings` (B, L, D) for this very tensor of ids, and its own for others (an aspect)."""
+    """Let the model read `embeddings` (B, L, D) for this very tensor of ids, and its own for others (an aspect)."""
     if embeddings is None:
         yield
         return
@@ -315,8 +307,8 @@ def _replace_embeddings(
     def replace(_, args: tuple, output: torch.Tensor) -> torch.Tensor:
         return embeddings if matches[-1] else output
 
-    hooks = [encoder.register_forward_pre_hook(compare)]
-    hooks.append(_embedding_table(encoder).register_forward_hook(replace))
+    hooks = [model.base_model.text_encoder.register_forward_pre_hook(compare)]
+    hooks.append(model.get_input_embeddings().register_forward_hook(replace))
     try:
         yield
     finally:
