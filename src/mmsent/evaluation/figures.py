@@ -36,7 +36,7 @@ def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager
 
-    installed, count = set(fontManager.get_font_names()), len(label_names)
+    installed, count = fontManager.get_font_names(), len(label_names)
     fonts = ["DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1]]
     if len(fonts) == 1 and any(ord(letter) >= 0x2E80 for name in label_names for letter in name):
         label_names = [f"class {index}" for index in range(count)]
