@@ -74,6 +74,11 @@ def build(architecture: str, encoders: str, backbones: dict[str, str], **config)
     return processor, model.eval()
 
 
+@torch.no_grad()
+def logits(model, batch: dict) -> torch.Tensor:
+    return model(**batch).logits
+
+
 def picture(seed: int, width: int = 40, height: int = 30) -> Image.Image:
     """Return an image of random pixels."""
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))

@@ -8,19 +8,10 @@ from itertools import product
 import pytest
 import tiny
 import torch
+from tiny import logits
 from transformers import AutoModelForSequenceClassification
 
 from mmsent.modeling.common_layers import FeatureNorm
-
-
-@pytest.fixture
-def built(architecture, encoders, backbones):
-    return tiny.build(architecture, encoders, backbones)
-
-
-@torch.no_grad()
-def logits(model, batch) -> torch.Tensor:
-    return model(**batch).logits
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor) -> None:
@@ -161,15 +152,13 @@ def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backb
 
 @tiny.every_row()
 @torch.no_grad()
-def test_cached_features_give_the_same_logits(built):
+def test_cached_features_give_the_same_logits(model, batch):
     """The features are the output of the encoders alone, before `FeatureNorm`, which is not the identity here."""
-    processor, model = built
     for module in model.modules():
         if isinstance(module, FeatureNorm):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
-    batch, base = dict(processor(**tiny.posts())), model.base_model
-    expected = logits(model, batch)
+    expected, base = logits(model, batch), model.base_model
     tokens = base.text_encoder(batch["input_ids"], batch["attention_mask"])  # (B, L, D)
     pixels = batch["pixel_values"]
     regions = base.image_encoder(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])  # (B, K, R, D)
@@ -187,9 +176,7 @@ def test_cached_features_give_the_same_logits(built):
 
 
 @tiny.every_row()
-def test_bf16_autocast(built):
-    processor, model = built
-    batch = processor(**tiny.posts())
+def test_bf16_autocast(model, batch):
     expected = logits(model, batch)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(**batch, labels=torch.arange(6) % 3)
@@ -198,9 +185,7 @@ def test_bf16_autocast(built):
 
 
 @tiny.every_row("own")
-def test_export_and_compile(built):
-    processor, model = built
-    batch = dict(processor(**tiny.posts()))
+def test_export_and_compile(model, batch):
     expected = logits(model, batch)
     with torch.no_grad():
         program = torch.export.export(model, (), batch, strict=False)

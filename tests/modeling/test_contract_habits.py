@@ -7,7 +7,7 @@ the other two parts check already is named there: batching equivalence, loading,
 |---|---|
 | forward_signature, model_main_input_name | test_signature |
 | determinism, model_outputs_equivalence | test_output |
-| save_load, can_use_safetensors, from_pretrained_no_checkpoint | test_sharded_weights, test_local_files_only |
+| save_load, can_use_safetensors, from_pretrained_no_checkpoint | test_sharded_weights |
 | correct_missing_keys, can_init_all_missing_weights | test_a_base_model_gets_a_new_head |
 | load_with_mismatched_shapes | test_another_number_of_classes |
 | bc_torch_dtype, keep dtype | test_dtype, test_cast |
@@ -30,36 +30,11 @@ import local_hub
 import pytest
 import tiny
 import torch
+from tiny import logits
 from transformers import AutoModel, Trainer, TrainingArguments
 from transformers import AutoModelForSequenceClassification as AutoClassifier
 
 LABELS = torch.arange(6) % 3
-
-
-@pytest.fixture
-def built(architecture, encoders, backbones):
-    return tiny.build(architecture, encoders, backbones)
-
-
-@pytest.fixture
-def model(built):
-    return built[1]
-
-
-@pytest.fixture
-def batch(built):
-    return dict(built[0](**tiny.posts()))
-
-
-@pytest.fixture
-def folder(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    return tmp_path
-
-
-@torch.no_grad()
-def logits(model, batch) -> torch.Tensor:
-    return model.eval()(**batch).logits
 
 
 def backbones_of(model) -> list[torch.nn.Module]:
@@ -106,12 +81,6 @@ def test_sharded_weights(model, batch, tmp_path):
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     assert torch.equal(logits(AutoClassifier.from_pretrained(tmp_path), batch), logits(model, batch))
-
-
-@tiny.every_row()
-def test_local_files_only(folder, model, batch):
-    loaded = AutoClassifier.from_pretrained(folder, local_files_only=True)
-    assert torch.equal(logits(loaded, batch), logits(model, batch))
 
 
 @tiny.every_row()
