@@ -1,5 +1,5 @@
-"""The contract of every architecture, part 1: a saved model is loaded through the Auto classes, also by a process that
-does not have the package, and gives the same logits."""
+"""The contract of every architecture, part 1: a saved model is loaded through the Auto classes and as a pipeline,
+also by a process that does not have the package, and gives the same logits."""
 
 import json
 import os
@@ -11,9 +11,10 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
 
 from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_pipeline import TASK
 
 LOADER = """
 import json, sys
@@ -28,13 +29,20 @@ else:
     import mmsent
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoProcessor, pipeline
 torch.set_grad_enabled(False)  # the last bits of an LSTM differ with gradients
 for folder in folders:
     classifier = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=trust)
     base = AutoModel.from_pretrained(folder, trust_remote_code=trust)
-    batch = AutoProcessor.from_pretrained(folder, trust_remote_code=trust)(**json.load(open(folder + "/posts.json")))
+    posts = json.load(open(folder + "/posts.json"))
+    batch = AutoProcessor.from_pretrained(folder, trust_remote_code=trust)(**posts)
     save_file({"logits": classifier(**batch).logits, "fused": base(**batch).fused}, folder + f"/{trust}.safetensors")
+    results = []
+    for path in (folder, folder + "/again"):  # a loaded pipeline saves the same
+        classify = pipeline("image-text-sentiment", model=path, trust_remote_code=trust)
+        results.append(classify({name: values[-1] for name, values in posts.items()}, modality_scores=True))
+        classify.save_pretrained(folder + "/again")
+    json.dump(results, open(folder + f"/{trust}.json", "w"))
 """
 
 
@@ -58,8 +66,11 @@ def saved(request, backbones, tmp_path_factory):
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         (folder / "posts.json").write_text(json.dumps(posts))
-        with torch.no_grad():
-            save_file({"logits": model(**processor(**posts)).logits}, folder / "before.safetensors")
+        save_file({"logits": tiny.logits(model, processor(**posts))}, folder / "before.safetensors")
+        result = pipeline(TASK, model=model, processor=processor)(
+            {name: values[-1] for name, values in posts.items()}, modality_scores=True
+        )
+        (folder / "before.json").write_text(json.dumps(result))
     for path in own_backbones.values():
         shutil.rmtree(path)
     for trust in (False, True):
@@ -69,6 +80,10 @@ def saved(request, backbones, tmp_path_factory):
     return folders
 
 
+def by_part_and_label(result: dict[str, list]) -> dict[tuple[str, str], float]:
+    return {(part, entry["label"]): entry["score"] for part, entries in result.items() for entry in entries}
+
+
 @tiny.every_row()
 @pytest.mark.parametrize("trust", [False, True], ids=["package", "trust_remote_code"])
 def test_it_loads_in_a_new_process(architecture, encoders, saved, trust):
@@ -76,6 +91,9 @@ def test_it_loads_in_a_new_process(architecture, encoders, saved, trust):
     before, after = load_file(folder / "before.safetensors"), load_file(folder / f"{trust}.safetensors")
     assert torch.equal(after["logits"], before["logits"])
     assert after["fused"].shape[0] == len(before["logits"])
+    expected = by_part_and_label(json.loads((folder / "before.json").read_text()))
+    for result in json.loads((folder / f"{trust}.json").read_text()):
+        assert by_part_and_label(result) == pytest.approx(expected, abs=1e-6)
 
 
 @tiny.every_row()
