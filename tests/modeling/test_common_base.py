@@ -21,13 +21,6 @@ def batch(built):
     return dict(built[0](text="good day", images=tiny.picture(0)))
 
 
-def test_a_checkpoint_without_weights(built, tmp_path):
-    built[1].save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(OSError, match="no file named model.safetensors"):
-        AutoModelForSequenceClassification.from_pretrained(tmp_path)
-
-
 def test_a_backbone_is_not_loaded_from_a_pickle(built, backbones, tmp_path):
     config = Path(backbones["bert"], "config.json").read_bytes()
     (tmp_path / "config.json").write_bytes(config)
@@ -68,12 +61,6 @@ def test_the_loss_is_the_mean_cross_entropy(built):
     assert model.accepts_loss_kwargs is False
 
 
-def test_classes_of_another_corpus(backbones):
-    _, model = tiny.build("comn", "own", backbones, id2label={0: "1.0", 1: "2.0", 2: "3.0", 3: "4.0"})
-    assert model.classifier.out_features == model.config.num_labels == 4
-    assert model.config.label2id["4.0"] == 3
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_standardized_features_do_not_depend_on_their_scale(architecture, backbones):
@@ -99,3 +86,42 @@ def test_labels_out_of_range(architecture, backbones):
     for label in (-1, 3, -100):
         with pytest.raises(ValueError, match=rf"labels hold \[{label}\], but the classes are 0..2"):
             model(**batch, labels=torch.tensor([0, 1, 2, label, 0, 1]))
+
+
+branches = pytest.mark.parametrize("branch", ["text", "image"])
+with_branches = pytest.mark.parametrize("architecture", ["deep_fusion", "gated_fusion"])
+
+
+@torch.no_grad()
+@branches
+@with_branches
+def test_a_branch_reads_only_its_modality(architecture, branch, backbones):
+    processor, model = tiny.build(architecture, "own", backbones, branch=branch)
+    inputs = dict(processor(**tiny.posts()))
+    names = {"image": ("pixel_values", "image_mask"), "text": ("input_ids", "attention_mask")}
+    other = "text" if branch == "image" else "image"
+    assert getattr(model.base_model, f"{other}_encoder") is None
+    assert not [name for name in model.state_dict() if other in name]
+    logits = model(**inputs).logits
+    own = {name: inputs[name] for name in names[branch]}
+    assert torch.equal(model(**own).logits, logits)
+    assert torch.equal(model(**own, **{name: inputs[name].flip(0) for name in names[other]}).logits, logits)
+    mask = names[branch][1]
+    assert not torch.equal(model(**inputs | {mask: torch.zeros_like(inputs[mask])}).logits, logits)
+
+
+@branches
+@with_branches
+@pytest.mark.parametrize("encoders", ["own", "timm"])
+def test_a_branch_is_trained_frozen_saved_and_loaded(architecture, branch, encoders, backbones, tmp_path):
+    fields = {"branch": branch, "freeze_text": True, "freeze_image": True}
+    processor, model = tiny.build(architecture, encoders, backbones, **fields)
+    assert len(model.frozen_encoders()) == 1
+    inputs = processor(**tiny.posts())
+    model.train()(**inputs, labels=torch.arange(6) % 3).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == ("_encoder." in name), name
+    model.eval().save_pretrained(tmp_path)
+    loaded, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)

@@ -141,5 +141,5 @@ def test_cutting_a_long_text_is_logged_once(caplog):
 
 
 def test_an_architecture_has_the_lengths_of_its_paper():
-    processor = build(processor=MIMNProcessor, max_images=3)
-    assert (processor.max_length, processor.max_aspect_length, processor.max_images) == (320, 4, 3)
+    processor = build(processor=MIMNProcessor)
+    assert (processor.max_length, processor.max_aspect_length, processor.max_images) == (320, 4, 5)

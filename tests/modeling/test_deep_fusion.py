@@ -64,29 +64,6 @@ def test_equations(branch):
         np.testing.assert_allclose(logits[post].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("branch", "other"), [("text", "image"), ("image", "text")])
-def test_a_branch_does_not_read_the_other_modality(branch, other):
-    model, inputs = build(branch=branch), batch()
-    changed = inputs | {f"{other}_features": inputs[f"{other}_features"] + 1}
-    assert torch.equal(model(**inputs).logits, model(**changed).logits)
-    assert getattr(model.deep_fusion, f"{other}_encoder") is None
-    model(**inputs, labels=torch.tensor([0, 1, 2, 0])).loss.backward()
-    assert all(p.grad is not None for name, p in model.named_parameters() if "encoder" not in name)
-
-
-@pytest.mark.parametrize("branch", ["text", "image"])
-def test_a_branch_is_saved_and_loaded(branch, backbones, tmp_path):
-    processor, model = tiny.build("deep_fusion", "transformers", backbones, branch=branch, freeze_text=True)
-    inputs = processor(**tiny.posts())
-    model.save_pretrained(tmp_path)
-    loaded = DeepFusionForSequenceClassification.from_pretrained(tmp_path)
-    with torch.no_grad():
-        assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
-    assert len(loaded.frozen_encoders()) == (branch == "text")
-    names = {name.split(".")[1] for name, _ in loaded.named_parameters() if "encoder" in name}
-    assert names == {f"{branch}_encoder"}
-
-
 def test_sizes_of_the_paper():
     config = DeepFusionConfig(
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=200), image_config=AlexNetConfig()

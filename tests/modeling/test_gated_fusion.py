@@ -7,8 +7,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from by_hand import IMAGES, REGIONS, TEXT, bilstm, features, linear, random_model, small_config, unpadded, untrained
-from transformers import AutoModelForSequenceClassification
+from by_hand import IMAGES, TEXT, bilstm, features, linear, random_model, small_config, unpadded, untrained
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import RawCNN, RawCNNConfig
@@ -187,60 +186,6 @@ def test_gates_start_open():
         assert other(**batch()).text_gate is None
 
 
-def test_open_gates_are_concatenation():
-    gated, concat = build(), build(fusion="concat")
-    gated.load_state_dict(concat.state_dict(), strict=False)
-    for gate in (gated.gated_fusion.text_gate, gated.gated_fusion.image_gate):
-        torch.nn.init.ones_(gate.weight)
-    assert torch.equal(gated(**batch()).logits, concat(**batch()).logits)
-
-
-# -------------------------------------------------------------------------------------------------------- the branches
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("branch", "other"), [("text", "image"), ("image", "text")])
-def test_a_branch_reads_only_its_modality(branch, other, backbones):
-    processor, model = tiny.build("gated_fusion", "own", backbones, branch=branch)
-    inputs = dict(processor(**tiny.posts()))
-    names = {"image": ("pixel_values", "image_mask"), "text": ("input_ids", "attention_mask")}
-    assert getattr(model.gated_fusion, f"{other}_encoder") is None
-    assert not [name for name in model.state_dict() if other in name]
-    logits = model(**inputs).logits
-    own = {name: inputs[name] for name in names[branch]}
-    assert torch.equal(model(**own).logits, logits)
-    assert torch.equal(model(**own, **{name: inputs[name].flip(0) for name in names[other]}).logits, logits)
-    mask = names[branch][1]
-    assert not torch.equal(model(**inputs | {mask: torch.zeros_like(inputs[mask])}).logits, logits)
-
-
-@pytest.mark.parametrize("encoders", ["own", "timm"])
-@pytest.mark.parametrize("branch", ["text", "image"])
-def test_a_branch_is_trained_frozen_saved_and_loaded(branch, encoders, backbones, tmp_path):
-    fields = {"branch": branch, "freeze_text": True, "freeze_image": True}
-    processor, model = tiny.build("gated_fusion", encoders, backbones, **fields)
-    assert len(model.frozen_encoders()) == 1
-    inputs = processor(**tiny.posts())
-    model.train()(**inputs, labels=torch.arange(6) % 3).loss.backward()
-    for name, parameter in model.named_parameters():
-        assert (parameter.grad is None) == ("_encoder." in name), name
-    model.eval().save_pretrained(tmp_path)
-    loaded, info = AutoModelForSequenceClassification.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(info.values()), info
-    assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
-
-
-def test_the_image_is_retained_or_compressed():
-    def shape(**fields):
-        return GatedFusionModel(config(**fields)).eval()(**batch()).fused.shape
-
-    assert shape(image_hidden=()) == (4, 2 * HIDDEN + IMAGE_SIZE)
-    assert shape(image_hidden=(4,)) == (4, 2 * HIDDEN + 4)
-    assert shape(image_hidden=(), image_pooling="flatten") == (4, 2 * HIDDEN + REGIONS * IMAGE_SIZE)
-    assert shape(branch="text") == (4, 2 * HIDDEN)
-    assert shape(branch="image", image_hidden=(9, 8)) == (4, 8)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("fusion", ["concat", "gated"])
 def test_the_papers_scores_are_a_sum_over_the_modalities(fusion):
@@ -254,13 +199,6 @@ def test_the_papers_scores_are_a_sum_over_the_modalities(fusion):
 
     assert interaction() < 1e-4
     assert interaction(fused_hidden=(8,)) > 1e-2
-
-
-def test_an_absent_modality_is_a_zero_vector():
-    fused = build().gated_fusion(**batch()).fused
-    assert not fused[3, : 2 * HIDDEN].any()
-    assert not fused[1, 2 * HIDDEN :].any()
-    assert fused[0].any()
 
 
 # ----------------------------------------------------------------------------------------------------------- the sizes

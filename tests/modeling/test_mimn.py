@@ -229,15 +229,6 @@ def test_eight_classes_or_ten(scores, tmp_path):
     assert output.loss.isfinite()
 
 
-def test_images_after_the_fifth_are_left_out(backbones):
-    processor, _ = tiny.build("mimn", "own", backbones)
-    processor.max_images = ARCHITECTURES["mimn"].processor.default_max_images
-    pictures = [tiny.picture(slot) for slot in range(7)]
-    seven, five = (processor(text="good", images=pictures[:count], aspect="coffee") for count in (7, 5))
-    assert seven["pixel_values"].shape[1] == 5
-    assert torch.equal(seven["pixel_values"], five["pixel_values"])
-
-
 def test_every_row_of_the_paper_has_a_recipe():
     recipes = Path(__file__).parents[2].glob("configs/multi_zol/mimn_*.yaml")
     settings = {path.stem: yaml.safe_load(path.read_text())["model_kwargs"] for path in recipes}

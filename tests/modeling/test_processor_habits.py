@@ -28,15 +28,12 @@ templates, audio and video do not apply.
 """
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tiny
 import torch
 from datasets import Dataset, Image, List
-from local_hub import SECRET, Hub, environment
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, Trainer, TrainingArguments
 
 from mmsent.modeling import ARCHITECTURES
@@ -202,7 +199,7 @@ def test_order_of_the_arguments(processor, tmp_path):
     assert torch.equal(paths[0]["pixel_values"], paths[1]["pixel_values"])
 
 
-# ------------------------------------------------------------------------------------------ data sets, Trainer, Hub
+# ---------------------------------------------------------------------------------------------- data sets and Trainer
 
 
 @pytest.fixture
@@ -246,21 +243,3 @@ def test_a_trainer_takes_the_processor(comn, dataset, tmp_path):
     trainer.save_model()
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert torch.equal(loaded(text=TEXT)["input_ids"], processor(text=TEXT)["input_ids"])
-
-
-PUSH = """
-import sys, mmsent
-from transformers import AutoProcessor
-AutoProcessor.from_pretrained(sys.argv[1]).push_to_hub("tester/processor")
-print(AutoProcessor.from_pretrained("tester/processor")(text="good coffee")["input_ids"].tolist())
-"""
-
-
-@pytest.mark.slow
-def test_a_pushed_processor_loads_by_its_id(comn, tmp_path):
-    comn[0].save_pretrained(tmp_path / "processor")
-    with Hub() as hub:
-        command = [sys.executable, "-c", PUSH, str(tmp_path / "processor")]
-        variables = environment(hub, tmp_path / "home", HF_TOKEN=SECRET, PYTHONPATH=str(tiny.ROOT))
-        output = subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout
-    assert json.loads(output) == comn[0](text=TEXT)["input_ids"].tolist()
