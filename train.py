@@ -36,7 +36,7 @@ def main() -> None:
     logging.getLogger("mmsent.modeling").setLevel(logging.INFO)
     output_dir = Path(run_args.output_dir)
     refuse_finished(output_dir, run_args.overwrite)
-    check_arguments(data_args, run_args)
+    check_arguments(model_args, data_args, run_args)
 
     posts = load_posts(data_args, run_args)
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)

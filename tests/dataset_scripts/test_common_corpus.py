@@ -19,6 +19,11 @@ def test_utf8_comes_first(text):
     assert decode_text(b"\xef\xbb\xbf" + text.encode()) == text
 
 
+@given(st.binary())
+def test_all_bytes_can_be_decoded(raw):
+    assert isinstance(decode_text(raw), str)
+
+
 @pytest.mark.parametrize(
     ("raw", "text"),
     [

@@ -1,7 +1,10 @@
 """The command `mmsent export`."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -161,3 +164,24 @@ def test_images_that_cannot_be_decoded(tmp_path, load, policy, capsys, run_expor
     assert len(rows) == (3 if policy == "skip" else 4)
     if policy == "missing":
         assert rows[3]["images"] == []
+
+
+@pytest.mark.slow
+def test_a_killed_export_continues(tmp_path):
+    """The process is killed while it writes shards, then the same command runs again."""
+    code = (
+        "import sys, time, mmsent.hub.export as e\n"
+        "e.POSTS_PER_SHARD, write, delay = 100, e.pq.write_table, float(sys.argv.pop())\n"
+        "e.pq.write_table = lambda *args, **kwargs: (write(*args, **kwargs), time.sleep(delay))\n"
+        "e.main()"
+    )
+    command = [sys.executable, "-c", code, "sample_posts", "--output", str(tmp_path / "out")]
+    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen([*command, "0.5"], env=environment)
+    while len(list((tmp_path / "out").rglob("*.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "0"], env=environment, check=True)
+    assert_same_rows(load_dataset("sample_posts"), load_dataset(str(tmp_path / "out")))

@@ -1,9 +1,7 @@
-"""The cache of frozen encoders' output: its values, when it is used again, and what a killed run leaves."""
+"""The cache of frozen encoders' output: its values, and when it is used again."""
 
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -277,50 +275,6 @@ def test_changes_of_the_posts(misses, encode, corpus, change, modalities):
     rows = undecoded(corpus)["train"].to_list()
     change(rows)
     assert misses({"train": Dataset.from_list(rows, features=corpus["train"].features)}) == modalities
-
-
-def test_an_interrupted_run_keeps_the_shards_that_it_has_finished(monkeypatch, encode, corpus, tmp_path):
-    monkeypatch.setattr(feature_cache, "POSTS_PER_SHARD", 4)
-    whole, *_ = encode(corpus, folder="whole")
-
-    def stop_at_the_third_batch(model, *_):
-        batches = iter([None, None])
-        model.base_model.image_encoder.register_forward_pre_hook(lambda *_: next(batches))
-
-    with pytest.raises(StopIteration):
-        encode(corpus, change=stop_at_the_third_batch)
-    before = shards(tmp_path / "cache")
-    posts, *_ = encode(corpus)
-    after = shards(tmp_path / "cache")
-    assert (len(before), len(after)) == (3 + 1, 3 + 3)
-    assert {name: after[name] for name in before} == before
-    for post, whole_post in zip(posts["train"], whole["train"], strict=True):
-        for name in ("text_features", "image_features"):
-            np.testing.assert_allclose(post[name], whole_post[name], rtol=0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_two_processes_write_what_one_writes(tmp_path):
-    for processes, extra in (("1", ()), ("2", ("--multi_gpu",))):
-        command = [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            *extra,
-            "--num_processes",
-            processes,
-            "train.py",
-        ]
-        command += ["--cache_features", "--model_kwargs", "freeze_text=true", "freeze_image=true"]
-        command += ["--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true"]
-        command += ["--output_dir", str(tmp_path / f"run{processes}"), "--features_dir", str(tmp_path / processes)]
-        subprocess.run(command, cwd=tiny.ROOT, env=os.environ | {"ACCELERATE_USE_CPU": "true"}, check=True)
-    names = shards(tmp_path / "1").keys()
-    assert names == shards(tmp_path / "2").keys()
-    assert len(names) == 2 * (5 + 2 + 2)
-    for name in names:
-        one, two = (np.load(tmp_path / folder / name) for folder in "12")
-        np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-400], lambda content: b"", lambda content: b"x" * 99])

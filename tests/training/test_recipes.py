@@ -1,6 +1,8 @@
 """The command line of train.py, recipes, and arguments that contradict each other."""
 
 import pytest
+import tiny
+import yaml
 from tiny import ROOT
 
 from mmsent.dataset_scripts.common_arguments import parse_name_values
@@ -105,16 +107,43 @@ def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
     assert message in capsys.readouterr().err
 
 
-def test_features_that_change_are_not_cached():
-    _, data_args, run_args = parse("--cache_features", "--image_augmentation", "flip")
-    with pytest.raises(ValueError, match="cannot be combined with augmentation"):
-        check_arguments(data_args, run_args)
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"], "cannot be combined with augmentat"),
+        ([], "cache_features needs a frozen encoder"),
+    ],
+)
+def test_features_that_change_are_not_cached(argv, message):
+    with pytest.raises(ValueError, match=message):
+        check_arguments(*parse("--cache_features", *argv))
+
+
+def test_the_config_of_a_trained_model_tells_which_encoders_are_frozen(tmp_path, backbones):
+    tiny.build("comn", "own", backbones, freeze_text=True)[1].save_pretrained(tmp_path / "trained")
+    argv = ["--cache_features", "--init_from", str(tmp_path / "trained")]
+    check_arguments(*parse(*argv))
+    with pytest.raises(ValueError, match="needs a frozen encoder"):
+        check_arguments(*parse(*argv, "--model_kwargs", "freeze_text=false"))
+
+
+def test_the_paper_has_one_recipe_per_row():
+    rows = {}
+    for path in tiny.ROOT.glob("configs/mvsa_single/comn_*.yaml"):
+        kwargs = yaml.safe_load(path.read_text())["model_kwargs"]
+        rows[path.stem] = (kwargs["hops"], kwargs.get("cross"))
+    assert rows["comn_mn_hop1"] == (1, None)
+    assert rows["comn_mn_hop2"] == (2, "none")
+    assert rows["comn_mn_hop2_text2img"] == (2, "text2image")
+    assert rows["comn_mn_hop2_img2text"] == (2, "image2text")
+    for hops in range(2, 7):
+        assert rows[f"comn_hop{hops}"] == (hops, "both")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_parses_and_names_its_paper_and_command(path):
     model_args, data_args, run_args = parse("--config", str(path), "--report_to", "none")
-    check_arguments(data_args, run_args)
+    check_arguments(model_args, data_args, run_args)
     assert data_args.dataset == path.parent.name
     header = path.read_text().split("\ndataset:")[0]
     assert "# Command:" in header

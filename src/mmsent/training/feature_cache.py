@@ -33,6 +33,7 @@ from .collator import PostCollator
 # used. tests/training/test_feature_cache.py fails after such a change.
 FEATURES_VERSION = 1
 PACKAGES = ("pillow", "timm", "torch", "torchvision", "transformers")  # their versions are part of the hash
+NEEDS_FROZEN = "cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true."
 POSTS_PER_SHARD = 256  # a killed run loses at most the posts of one shard
 
 
@@ -70,7 +71,7 @@ def encode_features(
     """
     frozen = model.frozen_encoders()
     if not frozen:
-        raise ValueError("cache_features needs a frozen encoder: model_kwargs freeze_text=true, freeze_image=true.")
+        raise ValueError(NEEDS_FROZEN)
     corpus = undecoded(corpus)
     columns = ["aspect", "label", "text_label", "image_label"]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}

@@ -8,12 +8,13 @@ from typing import Any, TypedDict, get_type_hints
 import yaml
 from huggingface_hub.dataclasses import validate_typed_dict
 from huggingface_hub.errors import StrictDataclassFieldValidationError
-from transformers import HfArgumentParser
+from transformers import AutoConfig, HfArgumentParser
 
-from mmsent.dataset_scripts.common_arguments import read_yaml
+from mmsent.dataset_scripts.common_arguments import parse_name_values, read_yaml
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
+from .feature_cache import NEEDS_FROZEN
 from .streaming import adapt_arguments
 
 ARGUMENTS = (ModelArguments, DataArguments, RunArguments)
@@ -85,12 +86,17 @@ def _unknown_key(key: str, parser: argparse.ArgumentParser) -> str:
     return f"unknown key '{key}'; " + (f"did you mean '{similar[0]}'?" if similar else "see --help")
 
 
-def check_arguments(data_args: DataArguments, run_args: RunArguments) -> None:
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
     """Check that the arguments agree with each other, and adapt those of a streamed run."""
-    if data_args.cache_features and (data_args.image_augmentation or data_args.text_augmentation):
-        raise ValueError(
-            "cache_features cannot be combined with augmentation: it stores the output for posts that do not change."
-        )
+    if data_args.cache_features:
+        if data_args.image_augmentation or data_args.text_augmentation:
+            raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
+        config = ARCHITECTURES[model_args.architecture].config
+        if model_args.init_from is not None:
+            config = AutoConfig.from_pretrained(model_args.init_from)
+        kwargs = parse_name_values(model_args.model_kwargs)
+        if not any(kwargs.get(name, getattr(config, name)) for name in ("freeze_text", "freeze_image")):
+            raise ValueError(NEEDS_FROZEN)
     if data_args.streaming:
         conflicts = {
             "cache_features": data_args.cache_features,
