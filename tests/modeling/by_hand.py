@@ -57,6 +57,15 @@ def aspect_posts(image_size: int) -> dict[str, torch.Tensor]:
     }
 
 
+@torch.no_grad()
+def check_logits(model, slow_logits, inputs: dict[str, torch.Tensor], *names: tuple[str, str], **tolerances) -> None:
+    """Check the logits of each post against those computed step by step from its inputs without padding."""
+    logits = model(**inputs).logits
+    for post in range(len(logits)):
+        expected = slow_logits(model, *unpadded(inputs, post, *names))
+        np.testing.assert_allclose(logits[post].numpy(), expected, **tolerances)
+
+
 def unpadded(inputs: dict[str, torch.Tensor], post: int, *names: tuple[str, str]) -> list:
     """Return the inputs of one post without padding, as arrays; each name comes with the name of its mask."""
     return [inputs[name][post][inputs[mask][post].bool()].detach().numpy() for name, mask in names]

@@ -11,17 +11,17 @@ from by_hand import (
     WORDS,
     aspect_posts,
     check_attentions,
+    check_logits,
     count_outside_encoders,
     linear,
     lstm,
     numpy,
     projected,
     random_model,
-    unpadded,
     untrained,
 )
 
-from mmsent.modeling.co_memory_aspect import CoMemoryAspectConfig, CoMemoryAspectForSequenceClassification
+from mmsent.modeling.co_memory_aspect import CoMemoryAspectForSequenceClassification
 
 SIZE, IMAGE_SIZE = 5, 6
 
@@ -47,16 +47,12 @@ def slow_logits(model, words, aspect_words, images) -> np.ndarray:
     return linear(model.classifier, np.concatenate([v_text, v_image]))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize(
     "variant", [{"hops": 1}, {"hops": 2}, {}, {"scoring": "additive"}, {"image_memory": "regions"}], ids=str
 )
 def test_equations(variant):
-    model, inputs = build(**variant), aspect_posts(IMAGE_SIZE)
-    logits = model(**inputs).logits
-    for post in range(4):
-        expected = slow_logits(model, *unpadded(inputs, post, TOKENS, ASPECT, IMAGES))
-        np.testing.assert_allclose(logits[post].numpy(), expected, atol=1e-4, rtol=1e-5)
+    inputs = aspect_posts(IMAGE_SIZE)
+    check_logits(build(**variant), slow_logits, inputs, TOKENS, ASPECT, IMAGES, atol=1e-4, rtol=1e-5)
 
 
 def test_the_hops_share_their_weights():
@@ -84,8 +80,3 @@ def test_both_vectors_start_as_the_aspect():
     change = (model(**inputs).fused - model(**other).fused).abs().amax(1)
     assert (change[:3] > 1e-4).all()
     assert change[3] == 0  # this post does not have an aspect
-
-
-def test_bad_settings():
-    with pytest.raises(ValueError, match="at least one hop"):
-        CoMemoryAspectConfig(hops=0)

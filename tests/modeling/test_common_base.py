@@ -61,6 +61,29 @@ def test_the_loss_is_the_mean_cross_entropy(built):
     assert model.accepts_loss_kwargs is False
 
 
+@pytest.mark.parametrize(
+    ("architecture", "fields", "message"),
+    [
+        *((name, {"hops": 0}, "at least one hop") for name in ("comn", "mimn", "co_memory_aspect")),
+        ("comn", {"hops": "two"}, "hops"),
+        ("comn", {"cross": "sideways"}, "sideways"),
+        ("mimn", {"interaction": "sideways"}, "sideways"),
+        ("mdse", {"num_attention_heads": 3}, "hidden_size=100 is not a multiple of num_attention_heads=3"),
+        ("mdse", {"reading": "official"}, "does not have a vector f: set contrastive_fused=False"),
+        ("gated_fusion", {"loss": "mse"}, "loss='mse' compares label embeddings: set head='label_embedding'"),
+        (
+            "gated_fusion",
+            {"head": "label_embedding", "label_embedding": "learned", "loss": "cosine"},
+            "all labels have one embedding",
+        ),
+        ("gated_fusion", {"image_hidden": (4, 3), "image_dropout": (0.5,)}, "not one number per layer"),
+    ],
+)
+def test_bad_settings(architecture, fields, message):
+    with pytest.raises(Exception, match=message):
+        ARCHITECTURES[architecture].config(**fields)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_standardized_features_do_not_depend_on_their_scale(architecture, backbones):

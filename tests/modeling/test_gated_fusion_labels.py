@@ -113,19 +113,6 @@ def test_from_backbones_needs_the_vectors_of_given_labels(backbones, vectors):
     tiny.build("gated_fusion", "own", backbones, **fields, label_embedding="learned")
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"loss": "mse"}, "loss='mse' compares label embeddings: set head='label_embedding'"),
-        ({"head": "label_embedding", "label_embedding": "learned", "loss": "cosine"}, "all labels have one embedding"),
-        ({"image_hidden": (4, 3), "image_dropout": (0.5,)}, "not one number per layer"),
-    ],
-)
-def test_bad_settings(fields, message):
-    with pytest.raises(ValueError, match=message):
-        config(**fields)
-
-
 def test_bad_label_embeddings():
     for call in (lambda: build().add_label("x", torch.zeros(E)), lambda: build().set_label_embeddings(torch.eye(3))):
         with pytest.raises(ValueError, match="has no label embeddings"):

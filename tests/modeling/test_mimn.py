@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import yaml
 from by_hand import (
@@ -16,6 +15,7 @@ from by_hand import (
     aspect_posts,
     bilstm,
     check_attentions,
+    check_logits,
     count_outside_encoders,
     guided,
     linear,
@@ -24,7 +24,6 @@ from by_hand import (
     random_model,
     reaches,
     sigmoid,
-    unpadded,
     untrained,
 )
 
@@ -91,7 +90,6 @@ def slow_logits(model, words, aspect_words, images) -> np.ndarray:
     return linear(model.classifier, np.concatenate([v["text"], v["image"]]))
 
 
-@torch.no_grad()
 @pytest.mark.parametrize(
     ("hops", "interaction", "reading", "image_memory"),
     list(product([1, 2, 3, 5], INTERACTIONS, READINGS, IMAGE_MEMORIES)),
@@ -99,11 +97,7 @@ def slow_logits(model, words, aspect_words, images) -> np.ndarray:
 def test_equations(hops, interaction, reading, image_memory):
     reading, scoring = reading
     fields = {"interaction": interaction, "reading": reading, "scoring": scoring, "image_memory": image_memory}
-    model, inputs = build(hops=hops, **fields), batch()
-    logits = model(**inputs).logits
-    for post in range(4):
-        expected = slow_logits(model, *unpadded(inputs, post, TOKENS, ASPECT, IMAGES))
-        np.testing.assert_allclose(logits[post].numpy(), expected, atol=1e-5)
+    check_logits(build(hops=hops, **fields), slow_logits, batch(), TOKENS, ASPECT, IMAGES, atol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------- the switches
@@ -168,15 +162,6 @@ def test_attentions_of_every_hop(reading, image_memory):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("reading", "scoring"), READINGS)
-def test_two_aspects_of_one_post_have_different_scores(reading, scoring, backbones):
-    processor, model = tiny.build("mimn", "own", backbones, reading=reading, scoring=scoring, hops=1)
-    post = {"text": ["the coffee was good not the cafe"] * 2, "images": [[tiny.picture(0), tiny.picture(1)]] * 2}
-    coffee, cafe = model(**processor(**post, aspect=["coffee", "cafe"])).logits
-    assert (coffee - cafe).abs().max() > 1e-4
-
-
-@torch.no_grad()
 @pytest.mark.parametrize("reading", ["paper", "official"])
 def test_an_absent_aspect_is_a_zero_vector(reading):
     model, inputs = build(reading=reading), batch()
@@ -199,21 +184,6 @@ def test_one_warning_about_a_batch_without_aspect(caplog):
 
 
 # ---------------------------------------------------------------------------------------------------------- the config
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"hops": 0}, "at least one hop"),
-        ({"interaction": "sideways"}, "sideways"),
-        ({"reading": "mine"}, "mine"),
-        ({"image_memory": "pixels"}, "pixels"),
-        ({"hidden_size": "wide"}, "hidden_size"),
-    ],
-)
-def test_bad_settings(fields, message):
-    with pytest.raises(Exception, match=message):
-        MIMNConfig(**fields)
 
 
 @pytest.mark.parametrize("scores", [(1, 2, 3, 4, 5, 6, 8, 10), tuple(range(1, 11))], ids=len)
