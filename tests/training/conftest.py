@@ -1,8 +1,9 @@
-"""A trainer of a few posts."""
+"""Trainers of a few posts, and runs that are interrupted."""
 
 import pytest
 import tiny
 import torch
+from small_runs import Killed
 from transformers import set_seed
 
 from mmsent.training.arguments import RunArguments
@@ -31,3 +32,21 @@ def make_trainer(tmp_path, backbones):
         return MultimodalTrainer(model, args, train_dataset=rows, eval_dataset=rows, class_weights=class_weights)
 
     return make_trainer
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """Return a function that makes the n-th call of a function end the run."""
+
+    def kill(owner, name: str, number: int = 1):
+        function, calls = getattr(owner, name), []
+
+        def call(*args, **kwargs):
+            calls.append(name)
+            if len(calls) == number:
+                raise Killed
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, call)
+
+    return kill

@@ -25,6 +25,10 @@ def write_corpus(folder: Path, seed: int = 0, train_files: int = 1) -> Path:
     return folder
 
 
+def without_durations(log: list[dict]) -> list[dict]:
+    return [{k: v for k, v in row.items() if not k.endswith(("runtime", "per_second"))} for row in log]
+
+
 def start_script(folder: Path, import_owner: str, method: str, statement: str) -> str:
     """Write a script that runs train.py and executes a statement before every call of a method of `owner`."""
     path = folder / "start.py"

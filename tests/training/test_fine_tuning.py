@@ -1,60 +1,16 @@
-"""Options of fine-tuning: stages of the encoders, weights of the classes and smoothed labels."""
+"""Weights of the classes and smoothed labels."""
 
 import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from transformers import TrainerCallback
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.training.arguments import RunArguments
 from mmsent.training.build import class_weights
 from mmsent.training.trainer import MultimodalTrainer
 
-ENCODERS = ("text_encoder", "image_encoder")
-ALL = {*ENCODERS, "rest"}
 LABELS = torch.tensor([0, 1, 2, 0, 0, 0])
-
-
-class Watch(TrainerCallback):
-    """Records the parts that changed in each epoch, and the encoders in training mode at each step."""
-
-    def __init__(self):
-        self.changed, self.modes = [], []
-
-    def on_epoch_begin(self, args, state, control, model, **kwargs):
-        self.before = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def on_epoch_end(self, args, state, control, model, **kwargs):
-        values = model.state_dict().items()
-        names = [name for name, value in values if not torch.equal(value, self.before[name])]
-        self.changed.append({next((e for e in ENCODERS if f".{e}." in name), "rest") for name in names})
-
-    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
-        self.modes.append({name for name in ENCODERS if getattr(model.base_model, name).backbone.training})
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ({"image_from_epoch": 1}, [{"text_encoder", "rest"}] + [ALL] * 3),
-        ({"text_from_epoch": 2, "image_from_epoch": 1}, [{"rest"}, {"image_encoder", "rest"}, ALL, ALL]),
-        ({"image_from_epoch": 1, "rest_until_epoch": 2}, [{"text_encoder", "rest"}, ALL] + [{"text_encoder"}] * 2),
-    ],
-)
-def test_an_encoder_does_not_change_outside_its_stage(make_trainer, arguments, expected):
-    """The image encoder is a ResNet, whose running statistics would change even with a learning rate of zero."""
-    trainer, watch = make_trainer(encoders="timm", **arguments), Watch()
-    trainer.add_callback(watch)
-    trainer.train()
-    assert watch.changed == expected
-    assert watch.modes == [parts - {"rest"} for parts in expected for _ in range(2)]
-
-
-def test_the_image_encoder_has_its_own_learning_rate(make_trainer):
-    trainer = make_trainer(text_learning_rate=1e-5, image_learning_rate=0.0)
-    rates = {group["part"]: group["lr"] for group in trainer.create_optimizer().param_groups}
-    assert rates == {"text": 1e-5, "image": 0.0, "rest": 1e-3}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
-from small_runs import POSTS, TWO_PROCESSES, Killed, start_script, write_corpus
+from small_runs import POSTS, TWO_PROCESSES, Killed, start_script, without_durations, write_corpus
 from tiny import ROOT
 
-import train
 from mmsent.dataset_scripts.common_files import content_hash
 from mmsent.training.run_folder import checkpoints, step_of
 from mmsent.training.trainer import MultimodalTrainer
@@ -38,41 +37,13 @@ def arguments(corpus, backbones) -> list[str]:
 
 
 @pytest.fixture
-def run(monkeypatch, arguments):
+def run(run, arguments):
     """Return a function that runs train.py in this process and returns its run.json."""
-
-    def run(folder: Path, *argv: str) -> dict:
-        monkeypatch.setattr(sys, "argv", ["train.py", "--output_dir", str(folder), *arguments, *argv])
-        train.main()
-        return json.loads((folder / "run.json").read_text())
-
-    return run
-
-
-@pytest.fixture
-def kill(monkeypatch):
-    """Return a function that makes the n-th call of a function end the run."""
-
-    def kill(owner, name: str, number: int = 1):
-        function, calls = getattr(owner, name), []
-
-        def call(*args, **kwargs):
-            calls.append(name)
-            if len(calls) == number:
-                raise Killed
-            return function(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, call)
-
-    return kill
+    return lambda folder, *argv: run(folder, *arguments, *argv)
 
 
 def losses(report: dict) -> list[float]:
     return [row[name] for row in report["log"] for name in ("loss", "eval_loss") if name in row]
-
-
-def without_durations(report: dict) -> list[dict]:
-    return [{k: v for k, v in row.items() if not k.endswith(("runtime", "per_second"))} for row in report["log"]]
 
 
 def assert_one_trajectory(one: Path, other: Path) -> None:
@@ -88,9 +59,6 @@ def assert_one_trajectory(one: Path, other: Path) -> None:
         assert len(rows[0]) == POSTS[split]
         ids = [[json.loads(line)["id"] for line in lines] for lines in rows]
         assert ids[0] == ids[1]
-
-
-# -------------------------------------------------------------------------------------------------- one trajectory
 
 
 def test_accumulated_batches(run, tmp_path):
@@ -126,8 +94,6 @@ def test_two_processes(run, arguments, tmp_path, launcher, options):
     assert_one_trajectory(tmp_path / "one", tmp_path / "two")
 
 
-# ------------------------------------------------------------------------------------------------------- interruptions
-
 EXACT = ["--model_kwargs", "dropout=0.3", "--image_augmentation", "flip", "crop", "--early_stopping_patience", "8"]
 EXACT += ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2", "--num_train_epochs", "3"]
 EXACT += ["--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "steps", "--eval_steps", "2"]
@@ -153,7 +119,7 @@ def test_interrupted_runs(run, kill, tmp_path, capsys):
     assert f"{folder} holds an interrupted run, which resumes from checkpoint-18." in capsys.readouterr().out
     assert resumed["weights_sha256"] == straight["weights_sha256"] == content_hash(folder / "model.safetensors")
     assert resumed["scores"] == straight["scores"]
-    assert without_durations(resumed) == without_durations(straight)
+    assert without_durations(resumed["log"]) == without_durations(straight["log"])
     names = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "straight")]
     assert names[0] == names[1]
     with pytest.raises(SystemExit, match="holds a trained model"):
@@ -192,10 +158,7 @@ def test_two_processes_resume(arguments, tmp_path):
     assert start(tmp_path / "killed", -1) == 0
     reports = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("straight", "killed")]
     assert reports[0]["weights_sha256"] == reports[1]["weights_sha256"]
-    assert without_durations(reports[0]) == without_durations(reports[1])
-
-
-# --------------------------------------------------------------------------------------------- the folder of a run
+    assert without_durations(reports[0]["log"]) == without_durations(reports[1]["log"])
 
 
 @pytest.mark.slow
@@ -210,18 +173,19 @@ def test_seed_and_provenance(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_other_settings_are_refused(run, kill, tmp_path, monkeypatch):
-    with monkeypatch.context():
-        kill(MultimodalTrainer, "training_step", 5)
-        with pytest.raises(Killed):
-            run(tmp_path)
+def test_other_settings_are_refused(run, kill, tmp_path):
+    kill(MultimodalTrainer, "training_step", 5)
+    with pytest.raises(Killed):
+        run(tmp_path)
     other = ["--learning_rate", "0.01", "--model_kwargs", "hops=3", "--dataloader_num_workers", "1"]
+    other += ["--save_total_limit", "5"]
     with pytest.raises(SystemExit) as stop:
         run(tmp_path, *other)
     assert "holds an interrupted run with other settings: learning_rate was 0.003, is now 0.01; " in str(stop.value)
     assert "model_kwargs was" in str(stop.value)
     assert "overwrite" in str(stop.value)
-    assert "workers" not in str(stop.value)  # Their number changes nothing.
+    assert "workers" not in str(stop.value)  # These two change nothing.
+    assert "save_total_limit" not in str(stop.value)
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3"]
     report = run(tmp_path, *other, "--overwrite")
     assert report["log"][0]["step"] == 1
@@ -235,16 +199,6 @@ def test_another_corpus_is_refused(run, kill, tmp_path):
     write_corpus(tmp_path / "corpus", seed=1)
     with pytest.raises(SystemExit, match="corpus_sha256 was .*, is now "):
         run(tmp_path / "run", *corpus)
-
-
-@pytest.mark.slow
-def test_settings_that_change_nothing(run, kill, tmp_path):
-    straight = run(tmp_path / "straight")
-    kill(MultimodalTrainer, "training_step", 5)
-    with pytest.raises(Killed):
-        run(tmp_path / "killed")
-    resumed = run(tmp_path / "killed", "--dataloader_num_workers", "1", "--save_total_limit", "5")
-    assert resumed["weights_sha256"] == straight["weights_sha256"]
 
 
 def test_killed_before_the_first_checkpoint(run, kill, tmp_path):
@@ -277,9 +231,6 @@ def test_a_full_disk_at_the_end(run, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="the trained model could not be written .* continues from checkpoint-6"):
             run(tmp_path)
     assert run(tmp_path)["log"][0]["step"] == 1
-
-
-# --------------------------------------------------------------------------------------------- accelerate's settings
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

@@ -3,21 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from mmsent.training.augmentation import AugmentedPosts
 from mmsent.training.length_grouping import text_lengths
 
 
-class Posts(list):
-    """A corpus of texts of the given lengths."""
-
-    column_names = ["text"]
-
-    def __init__(self, lengths):
-        super().__init__({"text": "a" * length} for length in lengths)
-
-    def __getitem__(self, key):
-        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
+def posts_of(lengths: list[int]) -> Dataset:
+    return Dataset.from_dict({"text": ["a" * length for length in lengths]})
 
 
 @pytest.fixture
@@ -26,7 +19,7 @@ def sampler(make_trainer):
 
     def sampler(lengths, strategy="group_by_length", **arguments):
         trainer = make_trainer(train_sampling_strategy=strategy, **arguments)
-        trainer.train_dataset = Posts(lengths)
+        trainer.train_dataset = posts_of(lengths)
         return trainer.get_train_dataloader().get_sampler()
 
     return sampler
@@ -56,7 +49,7 @@ def test_accumulated_batches_have_the_same_order(sampler):
 
 
 def test_lengths_of_every_kind_of_posts():
-    posts = Posts([8, 7])
+    posts = posts_of([8, 7])
     assert text_lengths(posts) == [8, 7]
     assert text_lengths(AugmentedPosts(posts, ["flip"], None, seed=0)) == [8, 7]
     assert text_lengths(torch.utils.data.Subset(posts, [1])) == [7]
