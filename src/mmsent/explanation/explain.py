@@ -56,15 +56,15 @@ def main() -> None:
         parser.error(f"a {model.config.model_type} model judges an aspect: give --aspect.")
     try:
         explanation = explain_post(model, processor, args.text, args.image, args.aspect, args.label)
-    except (ImportError, ValueError) as error:
+        print(format_scores(explanation))
+        for path in args.output:
+            if path.suffix == ".png":
+                write_png(to_html(explanation), path)
+            else:
+                path.write_text(to_html(explanation), encoding="utf-8")
+            print(f"wrote {path}")
+    except (ImportError, ValueError, RuntimeError) as error:
         sys.exit(str(error))
-    print(format_scores(explanation))
-    for path in args.output:
-        try:
-            write(explanation, path)
-        except RuntimeError as error:
-            sys.exit(str(error))
-        print(f"wrote {path}")
 
 
 def format_scores(explanation: Explanation) -> str:
@@ -76,11 +76,3 @@ def format_scores(explanation: Explanation) -> str:
         cells = (f"{score:>{max(9, len(label))}.1%}" for label, score in scores.items())
         lines.append(" ".join([f"{name:<{width}}", *cells]))
     return "\n".join(lines)
-
-
-def write(explanation: Explanation, path: Path) -> None:
-    """Write an explanation as a page, or as a picture of the page if the suffix is .png."""
-    if path.suffix == ".png":
-        write_png(to_html(explanation), path)
-    else:
-        path.write_text(to_html(explanation), encoding="utf-8")

@@ -46,9 +46,7 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     parser.add_argument("--output", type=Path, required=True, help=f"file to write: {', '.join(WRITERS)}")
     for field, default in (("text", "text"), ("image", "images or image"), ("aspect", "aspect"), ("id", "id")):
         parser.add_argument(f"--{field}_column", help=f"column of the {field} (default: {default})")
-    parser.add_argument(
-        "--image_dir", type=Path, help="folder that image paths are relative to (default: the input's)"
-    )
+    parser.add_argument("--image_dir", type=Path, help="folder of relative image paths (default: the input's)")
     parser.add_argument("--allow_absolute_paths", action="store_true", help="allow images outside of --image_dir")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code of the model's folder")
