@@ -15,11 +15,6 @@ from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_base import MultimodalOutput
 from mmsent.modeling.common_text import prepare_text
 
-ROWS = [
-    pytest.param(name, encoders, marks=[pytest.mark.slow] if encoders == "timm" else [])
-    for name in ARCHITECTURES
-    for encoders in tiny.ENCODERS
-]
 TEXT = "the day was so good, not bad 😀"
 
 
@@ -49,7 +44,7 @@ def centred_at_baseline(model, processor, batch, label: int) -> float:
     return centred(model, batch | {"input_ids": ids.where(unchanged, pad), "pixel_values": grey}, label)
 
 
-@pytest.mark.parametrize(("architecture", "encoders"), ROWS)
+@tiny.every_row()
 def test_attributions_sum_to_the_difference_of_the_scores(architecture, encoders, backbones):
     processor, model = tiny.build(architecture, encoders, backbones)
     explanation = explain_post(model, processor, TEXT, images(), "good coffee", "negative", steps=8)
@@ -229,24 +224,19 @@ def test_attention_of_every_hop(backbones):
         np.testing.assert_array_equal(hop.regions, regions[0].view(2, 2, 2))
 
 
-def test_the_hops_of_a_modality_with_fewer_are_the_last_ones(backbones):
-    processor, model = tiny.build("comn", "own", backbones, hops=2, cross="text2image")
-    first, second = explain_post(model, processor, "good day", images(1)).attention
-    assert first.words is not None
-    assert first.regions is None
-    assert second.regions is not None
-
-
-def test_attention_over_channels_has_no_regions(backbones):
-    processor, model = tiny.build("comn", "own", backbones, visual_memory="channels")
+@pytest.mark.parametrize(
+    ("architecture", "settings", "reads_words_and_regions"),
+    [
+        ("comn", {"hops": 2, "cross": "text2image"}, [(True, False), (True, True)]),
+        ("comn", {"visual_memory": "channels"}, [(True, False), (True, False)]),
+        ("deep_fusion", {}, []),
+    ],
+)
+def test_the_modalities_of_a_hop(backbones, architecture, settings, reads_words_and_regions):
+    """The hops of a modality with fewer hops are the last ones."""
+    processor, model = tiny.build(architecture, "own", backbones, **settings)
     hops = explain_post(model, processor, "good day", images(1)).attention
-    assert [hop.regions for hop in hops] == [None, None]
-    assert all(hop.words is not None for hop in hops)
-
-
-def test_models_without_attention_have_no_hops(backbones):
-    processor, model = tiny.build("deep_fusion", "own", backbones)
-    assert explain_post(model, processor, "good day", images(1)).attention == []
+    assert [(hop.words is not None, hop.regions is not None) for hop in hops] == reads_words_and_regions
 
 
 def test_images_are_cropped_to_what_the_model_sees(backbones):
@@ -257,14 +247,6 @@ def test_images_are_cropped_to_what_the_model_sees(backbones):
     processor.image_processor.crop_size = {"height": 32, "width": 32}
     processor.image_processor.size = {"shortest_edge": 40}
     assert np.array_equal(np.asarray(visible_part(image, processor)), np.asarray(image.crop((24, 4, 56, 36))))
-
-
-def test_an_unknown_label(backbones):
-    processor, model = tiny.build("comn", "own", backbones)
-    with pytest.raises(
-        ValueError, match="'happy' is not a label of this model; its labels are negative, neutral, positive"
-    ):
-        explain_post(model, processor, "good", label="happy")
 
 
 def test_without_captum(backbones, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,18 +14,11 @@ from PIL import Image
 
 from mmsent.explanation import explain
 from mmsent.explanation.attribution import Explanation, Hop, explain_post
-from mmsent.explanation.figure import find_browser, write_png
+from mmsent.explanation.figure import BROWSERS, write_png
 from mmsent.explanation.html import attention_images, heat_images, to_html, to_section
 
-
-def has_browser() -> bool:
-    try:
-        return bool(find_browser())
-    except FileNotFoundError:
-        return False
-
-
-needs_browser = pytest.mark.skipif(not has_browser(), reason="needs a browser: apt-get install chromium")
+HAS_BROWSER = any(map(shutil.which, BROWSERS))
+needs_browser = pytest.mark.skipif(not HAS_BROWSER, reason="needs a browser: apt-get install chromium")
 
 
 def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) -> Explanation:
@@ -134,10 +128,9 @@ def run(backbones, tmp_path_factory):
     """Return the folders of two models by architecture."""
     folders = {}
     for name in ("comn", "mimn"):
-        processor, model = tiny.build(name, "own", backbones)
-        folders[name] = tmp_path_factory.mktemp("runs") / name
-        model.save_pretrained(folders[name])
-        processor.save_pretrained(folders[name])
+        folders[name] = tmp_path_factory.mktemp(name)
+        for part in tiny.build(name, "own", backbones):
+            part.save_pretrained(folders[name])
     return folders
 
 

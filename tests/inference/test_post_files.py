@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,11 +10,6 @@ import tiny
 
 from mmsent.dataset_scripts import common_tables
 from mmsent.inference.post_files import PostFile, open_posts
-
-
-def write_table(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def read_posts(posts: PostFile) -> tuple[dict[int, dict], dict[int, str]]:
@@ -72,7 +66,7 @@ def test_images_in_parquet(tmp_path, several):
     ],
 )
 def test_what_cannot_be_opened(tmp_path, name, chosen, message):
-    write_table(tmp_path / "posts.csv", "nr,tweet\n1,good\n")
+    (tmp_path / "posts.csv").write_text("nr,tweet\n1,good\n")
     (tmp_path / "broken.csv").write_bytes(b"text,caf\xe9\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
@@ -88,7 +82,8 @@ def test_images_outside_of_their_folder_are_refused(tmp_path):
     (inside / "loop.png").symlink_to(inside / "loop.png")
     names = ["a.png", "../in/a.png", "../secret.png", str(outside), str(inside / "a.png"), "link.png"]
     names += ["loop.png", "\0", "https://images.example/a.png"]
-    source = write_table(inside / "posts.jsonl", "".join(json.dumps({"image": name}) + "\n" for name in names))
+    source = inside / "posts.jsonl"
+    source.write_text("".join(json.dumps({"image": name}) + "\n" for name in names))
     valid_posts, errors = read_posts(open_posts(source))
     assert (list(valid_posts), list(errors)) == ([1, 2], [3, 4, 5, 6, 7, 8, 9])
     assert all("--allow_absolute_paths" in errors[number] for number in (3, 4, 5, 6))
@@ -100,7 +95,8 @@ def test_images_outside_of_their_folder_are_refused(tmp_path):
 def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(common_tables, "MAX_CELL", 1000)
     limit = csv.field_size_limit()
-    source = write_table(tmp_path / "posts.csv", 'text\n"open\n' + "good\n" * 5000)
+    source = tmp_path / "posts.csv"
+    source.write_text('text\n"open\n' + "good\n" * 5000)
     valid_posts, errors = read_posts(open_posts(source))
     assert list(errors) == [1]
     assert list(valid_posts) == list(range(2, 5002))

@@ -198,11 +198,9 @@ def test_bad_lines_of_json(run, tmp_path):
 
 
 def test_a_megabyte_of_text(run, tmp_path):
-    limit = csv.field_size_limit()
     source = write_csv(tmp_path / "posts.csv", [["text"], ["good " * 200_000], ["😀"], ["\u202eיום"], ["\x00"]])
     code, lines, bad = run(source)
     assert (code, rows_of(lines), bad) == (0, [1, 2, 3, 4], [])
-    assert csv.field_size_limit() == limit
 
 
 def numbered_posts(path: Path, count: int) -> Path:
