@@ -36,9 +36,6 @@ RESUMABLE_PREFIXES = ("hub_", "trackio_")
 TORCH_SAVE_ERRORS = ("PytorchStreamWriter", "inline_container")  # Parts of the messages of torch.save's RuntimeErrors.
 
 
-# --------------------------------------------------------------------------------------------------------- checkpoints
-
-
 def checkpoint_name(step: int) -> str:
     return f"checkpoint-{step}"
 
@@ -99,15 +96,6 @@ def prune_checkpoints(run: Path, limit: int | None, best: str | None) -> None:
         remove_checkpoint(checkpoint)
 
 
-def remove_incomplete(run: Path) -> None:
-    """Delete what a killed run was writing or deleting."""
-    for checkpoint in _checkpoint_folders(run):
-        if not is_complete(checkpoint):
-            shutil.rmtree(checkpoint)
-    for path in run.glob("tmp-*"):  # These are files of `atomic_write`, and folders of earlier versions.
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 @contextmanager
 def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
     """Replace the various errors of a full disk by one that says what to do.
@@ -140,9 +128,6 @@ def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
         ) from error
 
 
-# ------------------------------------------------------------------------------------------------------------- the run
-
-
 def refuse_finished(run: Path, overwrite: bool) -> None:
     """Exit with a message if the folder holds a trained model, or checkpoints of another program."""
     # An interrupted run may have begun to write its model, but it has settings.json.
@@ -168,7 +153,9 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
         _refuse_other_settings(run, settings)
-    remove_incomplete(run)
+    incomplete = [path for path in _checkpoint_folders(run) if not is_complete(path)]
+    for path in [*incomplete, *run.glob("tmp-*")]:  # A killed run was writing or deleting these.
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     _write_json(run / SETTINGS, settings)
 
 
@@ -205,9 +192,6 @@ def _refuse_other_settings(run: Path, settings: dict) -> None:
             f"{run} holds an interrupted run with other settings: {'; '.join(changes)}. Use the previous settings to "
             f"resume it, or {advice}."
         )
-
-
-# ---------------------------------------------------------------------------------------------------------- provenance
 
 
 def corpus_checksum(corpus: DatasetDict) -> str:

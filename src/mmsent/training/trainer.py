@@ -31,11 +31,6 @@ class MultimodalTrainer(ExactResumeTrainer):
 
     Args:
         class_weights: Weight of each class in the cross-entropy.
-
-    Raises:
-        ValueError: If stages or a decay are combined with a schedule that is not a function of the step, such as
-            reduce_lr_on_plateau.
-        OSError: If a checkpoint cannot be written, for example because the disk is full.
     """
 
     args: RunArguments
