@@ -13,8 +13,6 @@ from mmsent.modeling.common_layers import (
     FeatureNorm,
     GuidedAttention,
     MaskedLSTM,
-    attend,
-    flatten_regions,
     masked_mean,
     masked_softmax,
 )
@@ -31,12 +29,6 @@ def test_masked_softmax_is_the_softmax_over_the_mask(row):
     torch.testing.assert_close(weights[mask], scores[mask].softmax(-1))
     weights.square().sum().backward()
     assert scores.grad.isfinite().all()
-
-
-def test_attend_is_the_weighted_sum():
-    weights, memory = torch.rand(2, 3), torch.randn(2, 3, 4)
-    expected = torch.stack([sum(weights[b, m] * memory[b, m] for m in range(3)) for b in range(2)])
-    torch.testing.assert_close(attend(weights, memory), expected)
 
 
 @settings(deadline=None)
@@ -123,13 +115,6 @@ def test_masked_mean():
     memory = torch.arange(12.0).view(2, 3, 2)
     mask = torch.tensor([[True, False, True], [False, False, False]])
     assert masked_mean(memory, mask).tolist() == [[2, 3], [0, 0]]
-
-
-def test_flatten_regions():
-    regions, mask = torch.randn(2, 3, 4, 5), torch.tensor([[True, False, True], [False, False, False]])
-    memory, slot_mask = flatten_regions(regions, mask)
-    assert torch.equal(memory[:, 4:8], regions[:, 1])
-    assert slot_mask.tolist() == [[True] * 4 + [False] * 4 + [True] * 4, [False] * 12]
 
 
 # ----------------------------------------------------------------------------------------------- standardised features

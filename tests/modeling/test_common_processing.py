@@ -106,6 +106,8 @@ def test_any_posts_make_a_batch_of_the_contract(rows):
         alone = PROCESSOR(text=texts[row], images=images[row], aspect=aspects[row])
         length = alone["attention_mask"].sum()
         assert torch.equal(batch["input_ids"][row, :length], alone["input_ids"][0, :length])
+        filled = alone["image_mask"].sum()
+        assert torch.equal(batch["pixel_values"][row, :filled], alone["pixel_values"][0, :filled])
         assert batch["attention_mask"][row].sum() == length
 
 

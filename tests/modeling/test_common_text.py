@@ -89,10 +89,6 @@ def test_each_step(step, text, expected):
     assert prepare_text(text, [step]) == expected
 
 
-def test_the_cleaning_of_multisentinet():
-    assert prepare_text(TWEET, STRIPS) == "RT : So happy!! 😀"
-
-
 def test_order_matters():
     post = "read https://site.org/@user/post#part"
     assert prepare_text(post, ["strip_links", "strip_mentions"]) == "read"

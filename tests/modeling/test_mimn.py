@@ -1,10 +1,10 @@
 """The equations of the multi-interactive memory network step by step, in both readings, and its switches."""
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 import yaml
 from by_hand import (
@@ -200,7 +200,7 @@ def test_eight_classes_or_ten(scores, tmp_path):
 
 
 def test_every_row_of_the_paper_has_a_recipe():
-    recipes = Path(__file__).parents[2].glob("configs/multi_zol/mimn_*.yaml")
+    recipes = (tiny.ROOT / "configs/multi_zol").glob("mimn_*.yaml")
     settings = {path.stem: yaml.safe_load(path.read_text())["model_kwargs"] for path in recipes}
     rows = {name: (fields["hops"], fields["interaction"]) for name, fields in settings.items()}
     ablation = {f"mimn_{interaction}": (3, interaction) for interaction in INTERACTIONS if interaction != "both"}

@@ -13,7 +13,7 @@ properties, and the tests that check them for every processor of this project:
     image_processor_defaults, tokenizer_defaults                test_parts_work_as_they_do_alone
     tokenizer_decode_defaults                                   test_parts_work_as_they_do_alone
     processor_with_multiple_inputs                              test_parts_work_as_they_do_alone
-    processor_text_has_no_visual                                test_a_post_without_image_changes_no_other_post
+    processor_text_has_no_visual                                in test_common_processing.py: test_any_posts_make_...
     kwargs_overrides_default_tokenizer_kwargs                   test_options_reach_tokenizer_and_image_processor
     kwargs_overrides_default_image_processor_kwargs             test_options_reach_tokenizer_and_image_processor
     unstructured_kwargs, unstructured_kwargs_batched            test_options_reach_tokenizer_and_image_processor
@@ -96,14 +96,6 @@ def test_parts_work_as_they_do_alone(processor):
     assert processor.decode(ids[0]) == processor.tokenizer.decode(ids[0])
     with pytest.raises(ValueError, match="Pass text, images or both"):
         processor()
-
-
-def test_a_post_without_image_changes_no_other_post(processor):
-    both = processor(images=[[IMAGE], [IMAGE]], text=[TEXT, "day"], padding=True)
-    one = processor(images=[[], [IMAGE]], text=[TEXT, "day"], padding=True)
-    assert one["image_mask"].tolist() == [[False], [True]]
-    for name in ("input_ids", "pixel_values"):
-        assert torch.equal(one[name][1], both[name][1])
 
 
 @pytest.mark.parametrize(
