@@ -16,9 +16,7 @@ class Architecture:
         name: The name of the file, which is also the `model_type`.
         prefix: The beginning of the names of the classes, as in `CoMNConfig`.
         reads: The modalities that the architecture reads.
-        authors: The authors of the paper.
-        venue: Where the paper was published.
-        year: The year of publication.
+        authors, venue, year: The paper.
     """
 
     name: str

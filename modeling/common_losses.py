@@ -9,15 +9,10 @@ from .common_word_vectors import build_word_tokenizer, read_word_vectors
 
 
 def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return Khosla et al.'s supervised contrastive loss (), the mean over the vectors that have positives.
+    """Return Khosla et al.'s supervised contrastive loss () of vectors (E, d) with labels (E,) and a temperature τ.
 
-    The positives of a vector are the other vectors with its label. Its loss is the mean over them of
-    -log(exp(cos / τ) / Σ_others exp(cos / τ)). Without any positives the loss is 0.
-
-    Args:
-        features: (E, d) The vectors.
-        labels: (E,) Their labels.
-        temperature: τ.
+    It is the mean over the vectors that have positives, which are the other vectors with its label. The loss of a
+    vector is the mean over them of -log(exp(cos / τ) / Σ_others exp(cos / τ)). Without any positives the loss is 0.
     """
     features = F.normalize(features.float(), dim=-1)
     diagonal = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -30,12 +25,7 @@ def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, te
 
 
 def ratio_contrastive_loss(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return -log(Σ_same label C / Σ C) over all pairs of different vectors, with C = (1 + cos) / 2.
-
-    Args:
-        features: (E, d) The vectors.
-        labels: (E,) Their labels.
-    """
+    """Return -log(Σ_same label C / Σ C) over pairs of different vectors (E, d) with labels (E,); C is (1 + cos) / 2."""
     features = F.normalize(features.float(), dim=-1)
     off_diagonal = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     similarity = (1 + features @ features.T) / 2 * off_diagonal  # (E, E)
