@@ -25,7 +25,7 @@ def supervised_contrastive_loss(features: torch.Tensor, labels: torch.Tensor, te
 
 
 def ratio_contrastive_loss(features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return -log(Σ_same label C / Σ C) over pairs of different vectors (E, d) with labels (E,); C is (1 + cos) / 2."""
+    """Return -log(Σ_same label C / Σ C) over pairs of different vectors (E, d) with labels (E,); C = (1 + cos) / 2."""
     features = F.normalize(features.float(), dim=-1)
     off_diagonal = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     similarity = (1 + features @ features.T) / 2 * off_diagonal  # (E, E)
