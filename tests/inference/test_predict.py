@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -220,11 +221,8 @@ def interrupted(run, monkeypatch):
     """Predict a file, but stop before the parts are merged."""
 
     def interrupted(source: Path, *argv: str) -> None:
-        def stop(*_):
-            raise KeyboardInterrupt
-
         with monkeypatch.context() as patch:
-            patch.setattr(predict, "merge", stop)
+            patch.setattr(predict, "merge", Mock(side_effect=KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 run(source, *argv)
 

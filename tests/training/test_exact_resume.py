@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -32,15 +33,8 @@ class CallAt(TrainerCallback):
             self.function()
 
 
-def raising(error: BaseException):
-    def function():
-        raise error
-
-    return function
-
-
 def kill_at(event: str, step: int) -> CallAt:
-    return CallAt(event, step, raising(Killed()))
+    return CallAt(event, step, Mock(side_effect=Killed))
 
 
 def make_posts(count: int = 11) -> Dataset:
@@ -278,7 +272,7 @@ def test_a_full_disk_before_the_first_checkpoint(make, tmp_path, limit_file_size
 )
 def test_other_errors_are_not_mistaken_for_a_full_disk(make, tmp_path, event, error):
     trainer = make(tmp_path)
-    trainer.callback_handler.callbacks.insert(0, CallAt(event, 6, raising(error)))
+    trainer.callback_handler.callbacks.insert(0, CallAt(event, 6, Mock(side_effect=error)))
     with pytest.raises(type(error)) as raised:
         trainer.train()
     assert raised.value is error
