@@ -17,6 +17,7 @@ import yaml
 from datasets import load_dataset
 from huggingface_hub import ModelCard, SpaceCard
 from local_hub import SECRET, Hub, environment, push
+from standins import WRITERS
 from tiny import ROOT
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 from transformers.modelcard import TASK_MAPPING
@@ -53,11 +54,9 @@ def trained(tmp_path_factory):
     argv += ["--modalities", "text", "--report_to", "none", "--disable_tqdm", "true"]
     import train
 
-    before, sys.argv = sys.argv, argv
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", argv)
         train.main()
-    finally:
-        sys.argv = before
     return folder
 
 
@@ -96,6 +95,7 @@ def test_a_card_is_complete(architecture, card_of, trained):
     assert not PLACEHOLDER.search(card), PLACEHOLDER.search(card)
     data = ModelCard(card).data
     assert data.license == "apache-2.0"
+    assert TASK_MAPPING[data.pipeline_tag] is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     assert data.eval_results[0].metric_value == round(scores["accuracy"], 4)
     assert architecture in data.tags
     assert (
@@ -111,11 +111,6 @@ def test_a_card_is_complete(architecture, card_of, trained):
     tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
     assert len(tables) == 4
     assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
-
-
-def test_the_pipeline_tag_is_a_task_of_such_models(card_of):
-    tag = ModelCard(card_of("comn")).data.pipeline_tag
-    assert TASK_MAPPING[tag] is MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 
 def test_the_text_of_the_example_is_quoted(card_of):
@@ -199,28 +194,23 @@ def test_what_cannot_be_pushed(kind, repo_id, message, tmp_path, monkeypatch, ca
     assert message in str(stop.value) + capsys.readouterr().err
 
 
-def exported(standins, tmp_path, name: str, write: str):
-    folder = getattr(standins, write)(tmp_path / name)
-    corpus = load_dataset(name, data_dir=str(folder))
-    export(corpus, name, "official", tmp_path / "parquet")
-    return tmp_path / "parquet"
-
-
-def test_a_corpus_that_must_not_be_redistributed(standins, tmp_path):
-    folder = exported(standins, tmp_path, "multi_zol", "write_multi_zol")
-    with pytest.raises(ValueError, match="multi_zol must not be uploaded: the README of its release forbids"):
-        stage_corpus(folder, tmp_path / "staged", private=True)
-    assert not (tmp_path / "staged").exists()
-
-
-def test_a_corpus_of_unclear_rights_is_private(standins, tmp_path):
-    folder = exported(standins, tmp_path, "twitter2015", "write_twitter")
-    with pytest.raises(ValueError, match="twitter2015 can be uploaded only with --private"):
-        stage_corpus(folder, tmp_path / "staged", private=False)
-    stage_corpus(folder, tmp_path / "staged", private=True)
-    names = {path.name for path in (tmp_path / "staged").rglob("*")}
-    assert "README.md" in names
-    assert any(name.endswith(".parquet") for name in names)
+@pytest.mark.parametrize(
+    ("name", "private", "message"),
+    [
+        ("multi_zol", True, "multi_zol must not be uploaded: the README of its release forbids"),
+        ("twitter2015", False, "twitter2015 can be uploaded only with --private"),
+    ],
+)
+def test_the_terms_of_a_corpus_are_kept(tmp_path, name, private, message):
+    exported, staged = tmp_path / "parquet", tmp_path / "staged"
+    export(load_dataset(name, data_dir=str(WRITERS[name](tmp_path / name))), name, "official", exported)
+    with pytest.raises(ValueError, match=message):
+        stage_corpus(exported, staged, private)
+    assert not staged.exists()
+    if not private:
+        stage_corpus(exported, staged, private=True)
+        assert {"README.md"} < {path.name for path in staged.iterdir()}
+        assert list(staged.rglob("*.parquet"))
 
 
 @pytest.mark.slow
@@ -257,13 +247,10 @@ def test_pip_installs_the_wheel_of_a_space(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
     (tmp_path / "again").mkdir()
-    code = (
-        "import sys, mmsent.hub.wheel as w; from pathlib import Path; print(w.__file__, w.write_wheel(Path('again')))"
-    )
+    code = "import mmsent.hub.wheel as w, pathlib; print(w.__file__, w.write_wheel(pathlib.Path('again')))"
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     source, again = result.stdout.split()
     assert Path(source).is_relative_to(tmp_path / "site")
     record = f"mmsent-{version('mmsent')}.dist-info/RECORD"
