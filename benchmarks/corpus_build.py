@@ -7,15 +7,11 @@ cache. Memory is the peak of the resident set, beside that of the same process a
 """
 
 import csv
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from common_report import parser_of, write_report
+from common_report import parser_of, run_child, write_report
 
 SIZES = (5_000, 50_000)
 REPEATS = 3
@@ -70,20 +66,12 @@ def write_vso(folder: Path, posts: int) -> None:
 WRITERS = {"multi_zol": write_multi_zol, "vso": write_vso}
 
 
-def measure(name: str, folder: Path, cache: Path, num_proc: int = 0) -> dict:
-    """Load a corpus in a new process and return its time, its memory and the number of posts."""
-    command = [sys.executable, "-c", CHILD, name, str(folder), str(cache), str(num_proc)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])
-
-
 def measure_size(name: str, folder: Path, posts: int) -> dict:
     """Return the medians over all repeats for a corpus of one size."""
     WRITERS[name](folder, posts)
-    builds = [measure(name, folder, folder / f"cache{run}") for run in range(REPEATS)]
-    opened = [measure(name, folder, folder / "cache0") for _ in range(REPEATS)]
-    two = [measure(name, folder, folder / f"two{run}", num_proc=2) for run in range(REPEATS)]
+    builds = [run_child(CHILD, name, folder, folder / f"cache{run}", 0) for run in range(REPEATS)]
+    opened = [run_child(CHILD, name, folder, folder / "cache0", 0) for _ in range(REPEATS)]
+    two = [run_child(CHILD, name, folder, folder / f"two{run}", 2) for run in range(REPEATS)]
     assert {run["posts"] for run in builds + opened + two} == {builds[0]["posts"]}
 
     def median(runs: list[dict], key: str) -> float:

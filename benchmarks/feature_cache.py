@@ -14,7 +14,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
-from common_report import parser_of, write_report
+from common_report import parser_of, take_turns, write_report
 from datasets import DatasetDict
 from torch.utils.data import DataLoader
 
@@ -53,23 +53,17 @@ def train_epoch(model: torch.nn.Module, posts, collator: PostCollator) -> tuple[
     return len(posts) / (time.perf_counter() - started), losses
 
 
-def bare_head(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> float:
-    """Return posts per second of training on one batch again and again, without reading anything."""
+def measure_parts(model: torch.nn.Module, posts, collator: PostCollator) -> tuple[float, float]:
+    """Return the seconds that reading and collating one cached post takes, and those of training on one post of a
+    batch that lies in memory."""
     model.train()
-    optimizer, seconds = new_optimizer(model), []
-    for _ in range(5):
-        started = time.perf_counter()
-        train_step(model, optimizer, batch)
-        seconds.append(time.perf_counter() - started)
-    return len(batch["labels"]) / statistics.median(seconds)
-
-
-def read_seconds(posts, collator: PostCollator) -> float:
-    """Return the seconds that reading and collating one cached post takes."""
-    started = time.perf_counter()
-    for _ in DataLoader(posts, BATCH_SIZE, collate_fn=collator):
-        pass
-    return (time.perf_counter() - started) / len(posts)
+    batch, optimizer = collator([posts[row] for row in range(BATCH_SIZE)]), new_optimizer(model)
+    ways = {
+        "reading": lambda: list(DataLoader(posts, BATCH_SIZE, collate_fn=collator)),
+        "training": lambda: train_step(model, optimizer, batch),
+    }
+    reading, training = map(statistics.median, take_turns(ways, 5).values())
+    return reading / len(posts), training / BATCH_SIZE
 
 
 def measure(name: str, settings: list[str], corpus: DatasetDict, args: Namespace, folder: str) -> dict:
@@ -93,12 +87,11 @@ def measure(name: str, settings: list[str], corpus: DatasetDict, args: Namespace
             rate, losses[way] = train_epoch(model, posts, collator)
             rates[way].append(rate)
     median = {way: statistics.median(values) for way, values in rates.items()}
-    reading = statistics.median(read_seconds(cached["train"], collator) for _ in range(REPEATS))
-    head = bare_head(model, collator(cached["train"].__getitems__(range(BATCH_SIZE))))
+    reading, head = measure_parts(model, cached["train"], collator)
     return {
         "posts_per_second_uncached": round(median["uncached"], 1),
         "posts_per_second_cached": round(median["cached"], 1),
-        "posts_per_second_of_the_head_alone": round(head, 1),
+        "posts_per_second_of_the_head_alone": round(1 / head, 1),
         "ratio": round(median["cached"] / median["uncached"], 1),
         "ratios": [round(c / u, 1) for c, u in zip(rates["cached"], rates["uncached"], strict=True)],
         "largest_difference_of_losses": max(

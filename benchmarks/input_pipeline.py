@@ -3,7 +3,7 @@
     python benchmarks/input_pipeline.py --data_dir MVSA_Single --text_encoder MINILM --image_encoder EFFICIENTNET_LITE0
 
 The baseline is plain PIL and NumPy: Image.open, convert, resize, division, subtraction and transposition. Both ways
-make 224 x 224 pixels of the same files with the same filter in one process, batch by batch in turns. The images of
+make 224 x 224 pixels of the same files with the same filter in one process, in turns. The images of
 MVSA-Single are small. "photos" are the same images, enlarged to the size of a phone's photo, for which decoding at
 reduced scale matters.
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common_report import parser_of, write_report
+from common_report import parser_of, take_turns, write_report
 from datasets import load_dataset
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -53,26 +53,20 @@ def own_pixels(paths: list[Path], processor: MultimodalProcessor) -> np.ndarray:
 def compare(paths: list[Path], processor: MultimodalProcessor) -> dict:
     """Measure both ways on the same files."""
     batches = [paths[start : start + BATCH_SIZE] for start in range(0, len(paths), BATCH_SIZE)]
-    ways = {"plain": plain_pixels, "own": own_pixels}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(REPEATS):
-        seconds = dict.fromkeys(ways, 0.0)
-        for batch in batches:
-            for name, way in ways.items():
-                started = time.perf_counter()
-                way(batch, processor)
-                seconds[name] += time.perf_counter() - started
-        for name, value in seconds.items():
-            rates[name].append(len(paths) / value)
+    ways = {
+        "plain": lambda: [plain_pixels(batch, processor) for batch in batches],
+        "own": lambda: [own_pixels(batch, processor) for batch in batches],
+    }
+    seconds = take_turns(ways, REPEATS)
     std = np.array(processor.image_processor.image_std, np.float32)[:, None, None]
     difference = np.abs(plain_pixels(batches[0], processor) - own_pixels(batches[0], processor)) * std * 255
-    plain, own = (statistics.median(values) for values in rates.values())
+    plain, own = (len(paths) / statistics.median(values) for values in seconds.values())
     return {
         "images": len(paths),
         "images_per_second_plain": round(plain, 1),
         "images_per_second": round(own, 1),
         "ratio": round(own / plain, 2),
-        "ratios": [round(o / p, 2) for o, p in zip(rates["own"], rates["plain"], strict=True)],
+        "ratios": [round(p / o, 2) for p, o in zip(*seconds.values(), strict=True)],
         "mean_difference_of_pixels_of_255": round(float(difference.mean()), 3),
     }
 
@@ -105,9 +99,7 @@ def enlarge(paths: list[Path], folder: str) -> list[Path]:
 
 def main() -> None:
     parser = parser_of(__file__, __doc__)
-    parser.add_argument(
-        "--data_dir", type=Path, required=True, help="the folder of MVSA-Single as its authors ship it"
-    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="MVSA-Single as its authors ship it")
     parser.add_argument("--text_encoder", required=True, help="Hub id or folder of a transformer")
     parser.add_argument("--image_encoder", required=True, help="Hub id or folder of a vision backbone")
     args = parser.parse_args()

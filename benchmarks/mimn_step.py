@@ -8,10 +8,9 @@ memories word by word, as in the equations: one LSTM cell per word and direction
 
 import copy
 import statistics
-import time
 
 import torch
-from common_report import parser_of, write_report
+from common_report import parser_of, take_turns, write_report
 from torch import nn
 
 from mmsent.modeling import ARCHITECTURES
@@ -100,12 +99,9 @@ def batch(size: int, length: int) -> dict[str, torch.Tensor]:
     }
 
 
-def step_seconds(model: nn.Module, inputs: dict[str, torch.Tensor]) -> float:
-    started = time.perf_counter()
+def train_step(model: nn.Module, inputs: dict[str, torch.Tensor]) -> None:
     model(**inputs).loss.backward()
-    seconds = time.perf_counter() - started
     model.zero_grad()
-    return seconds
 
 
 def measure(size: int, length: int) -> dict:
@@ -118,12 +114,8 @@ def measure(size: int, length: int) -> dict:
     slow, inputs = literal(fast), batch(size, length)
     difference = (fast(**inputs).logits - slow(**inputs).logits).abs().max().item()
     assert difference < 1e-4, difference
-    seconds = {"fast": [], "literal": []}
-    for repeat in range(REPEATS + 1):  # the first repeat warms up
-        for name, model in (("fast", fast), ("literal", slow)):
-            value = step_seconds(model, inputs)
-            if repeat:
-                seconds[name].append(value)
+    ways = {"fast": lambda: train_step(fast, inputs), "literal": lambda: train_step(slow, inputs)}
+    seconds = take_turns(ways, REPEATS)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "posts": size,

@@ -8,10 +8,9 @@ measured in turns.
 """
 
 import statistics
-import time
 
 import torch
-from common_report import parser_of, write_report
+from common_report import parser_of, take_turns, write_report
 from datasets import load_dataset
 from transformers import pipeline
 
@@ -21,18 +20,6 @@ from mmsent.modeling.common_pipeline import TASK
 
 REPEATS = 9
 BATCH_SIZE = 32
-
-
-def measure(ways: dict) -> dict[str, list[float]]:
-    """Return the seconds that each function takes, for every repeat."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(REPEATS + 1):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            if repeat:  # the first repeat warms up
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
 
 
 def main() -> None:
@@ -52,13 +39,12 @@ def main() -> None:
         for batch in prepared:
             model(**batch)
 
-    seconds = measure(
-        {
-            "processing": lambda: [processor(**batch) for batch in columns],
-            "forward": forward,
-            "pipeline": lambda: classify(posts, batch_size=BATCH_SIZE),
-        }
-    )
+    ways = {
+        "processing": lambda: [processor(**batch) for batch in columns],
+        "forward": forward,
+        "pipeline": lambda: classify(posts, batch_size=BATCH_SIZE),
+    }
+    seconds = take_turns(ways, REPEATS)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     ratios = [sum(parts) / whole for *parts, whole in zip(*seconds.values(), strict=True)]
     figures = {

@@ -12,7 +12,6 @@ import time
 
 import torch
 from common_report import parser_of, write_report
-from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from mmsent.modeling import ARCHITECTURES
@@ -29,28 +28,21 @@ HEADS = {
 REPEATS = 3
 
 
-class Batches(Dataset):
-    """Batches of features. Trainer reads each as if it were one post."""
-
-    def __init__(self, size: int, small: bool):
-        generator = torch.Generator().manual_seed(0)
-        text, regions, image = (100, 16, 128) if small else (384, 49, 1280)
-        self.batches = [
-            {
-                "text_features": torch.randn(size, 24, text, generator=generator),
-                "attention_mask": torch.ones(size, 24, dtype=torch.long),
-                "image_features": torch.randn(size, 1, regions, image, generator=generator),
-                "image_mask": torch.ones(size, 1, dtype=torch.bool),
-                "labels": torch.randint(0, 3, (size,), generator=generator),
-            }
-            for _ in range(4)
-        ]
-
-    def __len__(self) -> int:
-        return 10**6
-
-    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-        return self.batches[row % len(self.batches)]
+def make_batches(size: int, small: bool, count: int) -> list[dict[str, torch.Tensor]]:
+    """Return batches of features, of which four differ. Trainer reads each as if it were one post."""
+    generator = torch.Generator().manual_seed(0)
+    text, regions, image = (100, 16, 128) if small else (384, 49, 1280)
+    batches = [
+        {
+            "text_features": torch.randn(size, 24, text, generator=generator),
+            "attention_mask": torch.ones(size, 24, dtype=torch.long),
+            "image_features": torch.randn(size, 1, regions, image, generator=generator),
+            "image_mask": torch.ones(size, 1, dtype=torch.bool),
+            "labels": torch.randint(0, 3, (size,), generator=generator),
+        }
+        for _ in range(4)
+    ]
+    return [batches[index % 4] for index in range(count)]
 
 
 class Clock(TrainerCallback):
@@ -61,25 +53,25 @@ class Clock(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def trainer_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+def trainer_steps(model: torch.nn.Module, batches: list[dict]) -> list[float]:
     """Return how many seconds each step of Trainer takes, the first one excepted."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
         settings |= {"logging_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True}
-        args = RunArguments(folder, max_steps=steps + 1, per_device_train_batch_size=1, **settings)
+        args = RunArguments(folder, max_steps=len(batches), per_device_train_batch_size=1, **settings)
         collate = lambda rows: rows[0]  # noqa: E731
         MultimodalTrainer(model, args, collate, batches, callbacks=[clock]).train()
     return [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
 
 
-def bare_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[float]:
+def bare_steps(model: torch.nn.Module, batches: list[dict]) -> list[float]:
     """Return how many seconds each step of the plain loop takes, the first one excepted."""
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer, times = torch.optim.AdamW(trained, lr=1e-3, fused=True), []
-    for row in range(steps + 1):
-        model(**batches[row]).loss.backward()
+    for batch in batches:
+        model(**batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -88,7 +80,7 @@ def bare_steps(model: torch.nn.Module, batches: Batches, steps: int) -> list[flo
 
 
 def measure(architecture: str, size: int, kwargs: dict, steps: int, small: bool) -> dict:
-    row, batches = ARCHITECTURES[architecture], Batches(size, small)
+    row, batches = ARCHITECTURES[architecture], make_batches(size, small, steps + 1)
     text, channels = (100, (16, 32, 64, 128)) if small else (384, (16, 32, 64, 1280))
     torch.manual_seed(0)
     model = row.classifier(
@@ -102,8 +94,8 @@ def measure(architecture: str, size: int, kwargs: dict, steps: int, small: bool)
     )
     seconds = {"trainer": [], "bare": []}
     for _ in range(REPEATS):
-        seconds["bare"].append(statistics.median(bare_steps(model, batches, steps)))
-        seconds["trainer"].append(statistics.median(trainer_steps(model, batches, steps)))
+        seconds["bare"].append(statistics.median(bare_steps(model, batches)))
+        seconds["trainer"].append(statistics.median(trainer_steps(model, batches)))
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "milliseconds_per_step": {name: round(1000 * value, 2) for name, value in medians.items()},

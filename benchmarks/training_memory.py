@@ -8,15 +8,11 @@ is the peak of the resident set, imports included.
 """
 
 import io
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from common_report import parser_of, write_report
+from common_report import parser_of, run_child, write_report
 from corpus_build import write_vso
 from PIL import Image
 
@@ -46,14 +42,8 @@ def write_posts(folder: Path, posts: int) -> None:
 
 def measure(folder: Path, run: Path) -> dict:
     """Train in a new process and return the peak memory after imports and at the end, in MiB."""
-    command = [sys.executable, "-c", CHILD, *ARGUMENTS, "--data_dir", str(folder), "--output_dir", str(run)]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_CACHE": str(folder / "cache"),
-    }
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return json.loads(output.splitlines()[-1])
+    variables = {"PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(folder / "cache")}
+    return run_child(CHILD, *ARGUMENTS, "--data_dir", folder, "--output_dir", run, **variables)
 
 
 def main() -> None:
