@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import platform
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 
 def decode_text(raw: bytes) -> str:
@@ -135,6 +138,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Refuse a second process that would write to the same file or folder at the same time.
+
+    The lock is a file `.<name>.lock` in an existing folder, or beside a file. The system releases it when the process
+    ends, also after a kill.
+
+    Raises:
+        ValueError: If another process holds the lock. The message names the path and that process.
+    """
+    path = path.resolve()
+    file = (path if path.is_dir() else path.parent) / f".{path.name}.lock"
+    lock = FileLock(file, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        holder = file.read_text(encoding="utf-8") or "another process"
+        raise ValueError(f"{holder} writes to {path}: wait until it has ended, or write elsewhere.") from error
+    try:
+        file.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # before the release: afterwards the file may be another process's lock
+        lock.release()
 
 
 def read_json(path: Path) -> Any:
