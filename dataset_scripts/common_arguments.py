@@ -1,13 +1,25 @@
 """Command-line arguments that name a corpus and its options."""
 
 import argparse
+import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
 from datasets import DatasetDict
+from datasets.exceptions import DatasetsError
+from huggingface_hub.utils import httpx
+from pyarrow import ArrowException
+from safetensors import SafetensorError
 
 from .common_loading import CORPORA, load_corpus
+
+
+# What wrong arguments, files and connections raise. Other errors are defects of the program and show a traceback.
+USER_ERRORS = (ValueError, OSError, ImportError, ArrowException, DatasetsError, SafetensorError, httpx.HTTPError)
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,3 +70,21 @@ def load_named_corpus(args: argparse.Namespace) -> DatasetDict:
     """
     options = parse_name_values(args.options)
     return load_corpus(args.name, args.config, data_dir=args.data_dir, num_proc=args.num_proc, **options)
+
+
+@contextmanager
+def exit_with_one_line(prog: str) -> Iterator[None]:
+    """Print an error that the user can correct as one line, and end the process with the exit code 2.
+
+    If the environment variable `MMSENT_DEBUG` is set, the traceback is shown instead.
+    """
+    try:
+        yield
+    except USER_ERRORS as error:
+        if os.environ.get("MMSENT_DEBUG"):
+            raise
+        # `datasets` hides the error of a corpus behind one that says that there was an error.
+        cause = error.__cause__ if isinstance(error, DatasetsError) and error.__cause__ else error
+        message = " ".join(str(cause).split()) or type(cause).__name__
+        print(f"{prog}: error: {message}", file=sys.stderr)
+        sys.exit(2)
