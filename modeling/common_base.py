@@ -67,6 +67,14 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     pools_regions = False
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
+    # How the weights matched those of the checkpoint, until the model is trained, see `check_weights`.
+    loading_report: dict | None = None
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """Load a model as in transformers, and keep the report on its weights."""
+        model, model.loading_report = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        return (model, model.loading_report) if output_loading_info else model
 
     @classmethod
     def from_backbones(
@@ -247,6 +255,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """Set training mode, but leave frozen and resting encoders in eval mode: otherwise BatchNorm would update its
         statistics, and dropout would make their output random."""
         super().train(mode)
+        self.loading_report = None if mode else self.loading_report
         for modality in self.resting:
             encoder = getattr(self.base_model, f"{modality}_encoder")
             if encoder is not None:

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
 from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
+from .common_loading import check_source
 from .common_word_vectors import WordVectors, WordVectorsConfig
 
 # Every other `model_type` belongs to transformers.
@@ -39,19 +40,22 @@ def encoder_config(config: dict | PreTrainedConfig) -> PreTrainedConfig:
 
 
 def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> tuple[nn.Module, PreTrainedConfig]:
-    """Load a pretrained backbone and its config from safetensors.
+    """Load a pretrained backbone in float32, and its config, from safetensors.
 
     Args:
         name_or_path: The Hub id or folder of a backbone, or of a whole model of this project.
         part: Which encoder of a whole model to take.
 
     Raises:
+        OSError: If there is no such backbone.
         ValueError: If the whole model does not have this encoder.
     """
+    check_source(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type == "timm_wrapper":
         config.do_pooling = False
-    model = AutoModel.from_pretrained(name_or_path, config=config, use_safetensors=True)
+    # The head has float32, and transformers would keep the type of the file, which is often float16 or bfloat16.
+    model = AutoModel.from_pretrained(name_or_path, config=config, use_safetensors=True, dtype=torch.float32)
     if not hasattr(model, f"{part}_encoder"):
         return _without_pooler(model), config
     encoder = getattr(model, f"{part}_encoder")

@@ -1,15 +1,20 @@
 """Decoding of images from every kind of source. This file imports neither torch nor another file of the project."""
 
+import stat
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Limits that are checked before decoding: a file of a few bytes can claim more pixels than any memory holds.
 MAX_IMAGE_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 20_000_000
+# PIL would otherwise try every format that it knows, and start Ghostscript for an EPS file whatever its name is.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# Floats may lie outside of 0..1 by half a step of 8 bits, for example after resizing, and are then clipped.
+FLOAT_TOLERANCE = 0.5 / 255
 
 
 class BadImageError(ValueError):
@@ -19,10 +24,13 @@ class BadImageError(ValueError):
 def load_image(source: Any, min_side: int | None = None) -> Image.Image:
     """Decode an image to upright RGB. Transparency becomes white, and an animation becomes its first frame.
 
+    The type of an array, a tensor or a PIL image alone tells the range of its values: uint8 0..255, uint16 0..65535,
+    bool, or floats 0..1 with a tolerance of `FLOAT_TOLERANCE`. Every other type is refused.
+
     Args:
-        source: A PIL image; a path; a `{"bytes", "path"}` dictionary of `datasets.Image(decode=False)`; or an array or
-            tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels and values of 0..255 (8 bits),
-            0..65535 (16 bits) or 0..1 (float).
+        source: A PIL image; a path of a regular file; a dictionary with "bytes" or "path", as of
+            `datasets.Image(decode=False)`; or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or
+            4 channels.
         min_side: A JPEG file may be decoded at a half, a quarter or an eighth of its size, which is several times
             faster, as long as no side gets shorter than this. Images are decoded at full size by default.
 
@@ -38,17 +46,15 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
         if hasattr(source, "__array__"):
             return _to_rgb(_from_array(np.asarray(source)))
         if isinstance(source, dict):
-            name = source["path"] or name
-            source = source["path"] if source["bytes"] is None else BytesIO(source["bytes"])
+            name = source.get("path") or name
+            source = source.get("path") if source.get("bytes") is None else source["bytes"]
+            if not isinstance(source, bytes | str | Path):
+                raise TypeError("a dictionary is an image only if it has 'bytes' or a 'path'")
         elif isinstance(source, str | Path):
             name = str(source)
         else:
             raise TypeError(f"{type(source).__name__} is not an image: pass a PIL image, a path or an array")
-        size = source.getbuffer().nbytes if isinstance(source, BytesIO) else Path(source).stat().st_size
-        if size > MAX_IMAGE_BYTES:
-            raise ValueError(f"{size:,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
-        with Image.open(source) as image:
-            _check_pixels(image)
+        with open_image(source) as image:
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
             ImageOps.exif_transpose(image, in_place=True)  # otherwise an upright image would be copied
@@ -56,6 +62,35 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
     # PIL's decoders raise many errors for damaged files: OSError, SyntaxError, struct.error, EOFError, ...
     except Exception as error:
         raise BadImageError(f"{name}: {error}") from error
+
+
+def open_image(source: str | Path | bytes) -> Image.Image:
+    """Open an image file, or the content of one, without decoding it. No other function of the project does this.
+
+    Raises:
+        OSError: If the file does not exist, or cannot be read.
+        ValueError: If it is not a regular file, has none of the `FORMATS`, or exceeds `MAX_IMAGE_PIXELS` or
+            `MAX_IMAGE_BYTES`.
+    """
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        status = Path(source).stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe or a device may never end
+            raise ValueError("not a regular file")
+        size = status.st_size
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(f"{size:,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
+    try:
+        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"cannot identify an image in one of the formats {', '.join(FORMATS)}") from error
+    try:
+        _check_pixels(image)
+    except ValueError:
+        image.close()
+        raise
+    return image
 
 
 def _check_pixels(image: Image.Image) -> None:
@@ -79,10 +114,15 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise ValueError(f"an array of shape {array.shape} is not an image: pass (H, W), (H, W, C) or (C, H, W)")
-    if not np.isfinite(array).all() or array.min() < 0:
-        raise ValueError("the array has negative or non-finite values")
-    if array.dtype == np.bool_ or (np.issubdtype(array.dtype, np.floating) and array.max() <= 1):
+    if array.dtype == np.bool_:
         array = array * 255.0
-    elif array.dtype != np.uint8 and array.max() > 255:
+    elif np.issubdtype(array.dtype, np.floating):
+        low, high = array.min(), array.max()
+        if not (low >= -FLOAT_TOLERANCE and high <= 1 + FLOAT_TOLERANCE):  # neither holds for NaN
+            raise ValueError(f"the values of type {array.dtype} are {low:g} to {high:g}: scale floats to 0..1")
+        array = array * 255.0
+    elif array.dtype.newbyteorder("=") == np.uint16:  # a PIL image has its own order of bytes
         array = array / 257  # 65535 = 257 · 255
+    elif array.dtype != np.uint8:
+        raise TypeError(f"values of type {array.dtype} are not an image: pass uint8, uint16, bool, or floats of 0..1")
     return Image.fromarray(array.round().clip(0, 255).astype(np.uint8))

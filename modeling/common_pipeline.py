@@ -2,18 +2,23 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Pipeline
+from transformers.utils import logging
 
 from .common_images import BadImageError
+from .common_loading import check_weights
 from .common_processing import MultimodalProcessor
 from .common_urls import UrlError, fetch
 
+logger = logging.get_logger(__name__)
+
 TASK = "image-text-sentiment"
 PARTS = ("text", "image", "images")
+A_POST = f"a dictionary with at least one of {', '.join(PARTS)}"
 # The entry of a saved config.json that lets `pipeline(TASK, model=FOLDER, trust_remote_code=True)` find this file.
 CUSTOM_PIPELINES = {
     TASK: {"impl": "common_pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
@@ -25,7 +30,7 @@ class ImageTextSentimentPipeline(Pipeline):
 
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
-    so the rows of a data set are posts.
+    so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post.
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
@@ -39,6 +44,11 @@ class ImageTextSentimentPipeline(Pipeline):
             otherwise by forward passes without the other part. The aspect is always kept. The value is None for a
             part that the post does not have.
         allow_urls: Whether images may be https URLs, see `common_urls.fetch`.
+        allow_empty: Whether a post may have neither text nor an image. By default it is an error, since its labels
+            would say nothing about it.
+
+    Raises:
+        ValueError: If the weights did not match the model when it was loaded, or hold NaN or infinity.
     """
 
     _load_processor = True
@@ -49,6 +59,7 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def __init__(self, model, *args, **kwargs):
         super().__init__(model, *args, **kwargs)
+        check_weights(self.model)
         self.model.eval()  # a model that was just trained would apply dropout
 
     def __call__(self, inputs: Mapping | Iterable[Mapping], num_workers=None, batch_size=None, **kwargs) -> Any:
@@ -60,13 +71,18 @@ class ImageTextSentimentPipeline(Pipeline):
 
         Raises:
             BadImageError: If an image cannot be decoded, is too large, or cannot be fetched.
-            ValueError: If an input is not a post, if an image is a URL without `allow_urls`, or if `top_k` is below 1.
+            TypeError: If the input is neither a post nor an iterable, or a parameter is unknown.
+            ValueError: If an input is not a post, says nothing, or lacks the aspect, if an image is a URL without
+                `allow_urls`, or if `top_k` is below 1.
         """
+        if isinstance(inputs, str | bytes) or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__")):
+            raise TypeError(f"{TASK} takes a post, {A_POST}, or an iterable of posts, not {inputs!r:.80}.")
         parameters = [self._preprocess_params, self._forward_params, self._postprocess_params]
         parameters = [old | new for old, new in zip(parameters, self._sanitize_parameters(**kwargs), strict=True)]
-        workers = num_workers or self._num_workers or 0
+        workers = (self._num_workers if num_workers is None else num_workers) or 0
+        batch_size = (self._batch_size if batch_size is None else batch_size) or 1
         posts = [inputs] if isinstance(inputs, Mapping) else inputs
-        results = self.get_iterator(posts, workers, batch_size or self._batch_size or 1, *parameters)
+        results = self.get_iterator(posts, workers, batch_size, *parameters)
         if isinstance(inputs, Mapping):
             return next(results)
         return list(results) if isinstance(inputs, list | tuple) else results
@@ -78,12 +94,12 @@ class ImageTextSentimentPipeline(Pipeline):
         if not (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")):
             inputs, num_workers = _Stream(inputs), min(num_workers, 1)  # each worker would read the whole stream
         # Not a method or a lambda: workers that are spawned get the processor, but not the model.
-        collate = partial(make_batch, self.processor, **preprocess_params)
+        collate = partial(make_batch, self.processor, aspects=self._aspects(), **preprocess_params)
         for batch in DataLoader(inputs, batch_size, num_workers=num_workers, collate_fn=collate):
             yield from self.postprocess(self.forward(batch, **forward_params), **postprocess_params)
 
     def _sanitize_parameters(self, **kwargs) -> tuple[dict, dict, dict]:
-        names = ("allow_urls",), ("modality_scores",), ("top_k",)
+        names = ("allow_urls", "allow_empty"), ("modality_scores",), ("top_k",)
         unknown = set(kwargs) - {name for stage in names for name in stage}
         if unknown:
             raise TypeError(f"{TASK} has no parameter {', '.join(sorted(unknown))}.")
@@ -94,7 +110,12 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def preprocess(self, posts: list[Mapping], **kwargs) -> dict[str, torch.Tensor]:
         """Make the batch of B posts, see `make_batch`."""
-        return make_batch(self.processor, posts, **kwargs)
+        return make_batch(self.processor, posts, aspects=self._aspects(), **kwargs)
+
+    def _aspects(self) -> Literal["required", "optional", "ignored"]:
+        if not self.model.reads_aspect:
+            return "ignored"
+        return "required" if self.model.config.aspects else "optional"  # or the model was trained without aspects
 
     def _forward(self, batch: dict[str, torch.Tensor], modality_scores: bool = False) -> dict[str, torch.Tensor]:
         """Return the logits (B, C) of "both".
@@ -151,30 +172,51 @@ class _Stream(IterableDataset):
 
 
 def make_batch(
-    processor: MultimodalProcessor, posts: list[Mapping], allow_urls: bool = False
+    processor: MultimodalProcessor,
+    posts: list[Mapping],
+    aspects: Literal["required", "optional", "ignored"] = "optional",
+    allow_urls: bool = False,
+    allow_empty: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Check B posts and make their batch, see `MultimodalProcessor`.
 
     Raises:
         BadImageError: If an image cannot be decoded or fetched.
-        ValueError: If a post is malformed, or if an image is a URL without `allow_urls`.
+        ValueError: If a post is malformed, lacks an aspect that is required, or says nothing without `allow_empty`, or
+            if an image is a URL without `allow_urls`.
     """
     for post in posts:
-        _check(post)
+        _check(post, aspects)
     images = [_images(post, allow_urls) for post in posts]
-    texts, aspects = [post.get("text") for post in posts], [post.get("aspect") for post in posts]
-    return dict(processor(images=images, text=texts, aspect=aspects if any(aspects) else None))
+    columns = {"text": [post.get("text") for post in posts], "aspect": [post.get("aspect") for post in posts]}
+    batch = dict(
+        processor(images=images, text=columns["text"], aspect=columns["aspect"] if any(columns["aspect"]) else None)
+    )
+    # The masks also show that the text steps of the processor have removed the whole text.
+    says_something = batch["attention_mask"].bool().any(1) | batch["image_mask"].any(1)  # (B,)
+    if not allow_empty and not says_something.all():
+        post = posts[int(says_something.int().argmin())]
+        raise ValueError(
+            f"This post has neither text nor an image, so no label would be about it: {dict(post)!r:.200}. "
+            "Pass allow_empty=True to classify it."
+        )
+    return batch
 
 
-def _check(post: Mapping) -> None:
+def _check(post: Mapping, aspects: str) -> None:
     if not isinstance(post, Mapping) or not any(part in post for part in PARTS):
         actual = f"the keys {', '.join(map(str, post))}" if isinstance(post, Mapping) else type(post).__name__
-        raise ValueError(f"A post is a dictionary with at least one of {', '.join(PARTS)}, but this one is {actual}.")
+        raise ValueError(f"A post is {A_POST}, but this one is {actual}.")
     if post.get("image") is not None and post.get("images") is not None:
         raise ValueError("A post has 'image' or 'images', not both.")
     for part in ("text", "aspect"):
         if not isinstance(post.get(part), str | None):
             raise ValueError(f"The {part} of a post is a string or None, not {post[part]!r}.")
+    has_aspect = bool((post.get("aspect") or "").strip())
+    if aspects == "required" and not has_aspect:
+        raise ValueError("This model judges an aspect: the post needs the key 'aspect' with a text.")
+    if aspects == "ignored" and has_aspect:
+        logger.warning_once("This model does not read an aspect: the aspects of posts are ignored.")
 
 
 def _images(post: Mapping, allow_urls: bool) -> list:

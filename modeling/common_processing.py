@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_images import BadImageError, load_image
+from .common_loading import check_source
 from .common_text import check_text_steps, prepare_text
 from .common_word_vectors import build_word_tokenizer
 
@@ -103,15 +104,31 @@ class MultimodalProcessor(ProcessorMixin):
         if text == "word_vectors":
             tokenizer = build_word_tokenizer(texts, vocab_size, kwargs.get("text_steps"))
         else:
+            check_source(text)
             tokenizer = AutoTokenizer.from_pretrained(text)
         return cls(_image_processor(image, image_size), tokenizer, **kwargs)
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """The height and width of `pixel_values`, in pixels."""
+        """The height and width of `pixel_values`, in pixels.
+
+        Raises:
+            ValueError: If they depend on the image.
+        """
         processor = self.image_processor
-        size = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-        return size["height"], size["width"]
+        size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
+        if size.get("height") and size.get("width"):
+            return size["height"], size["width"]
+        # A size such as {"shortest_edge": 224} alone does not tell what becomes of the other side.
+        options = {"input_data_format": "channels_last", "return_tensors": "pt"}
+        samples = [np.zeros(shape, np.uint8) for shape in ((40, 60, 3), (60, 40, 3))]
+        shapes = {tuple(processor(sample, **options)["pixel_values"].shape[-2:]) for sample in samples}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{type(processor).__name__} keeps the aspect ratio of images (size={size}), so that they cannot form "
+                "a batch: set size to a height and a width, or do_center_crop to True."
+            )
+        return shapes.pop()
 
     @property
     def model_input_names(self) -> list[str]:
@@ -131,7 +148,8 @@ class MultimodalProcessor(ProcessorMixin):
             images: For one post an image, a list of images or None. For B posts a list of B of these. An image is
                 anything that `load_image` reads.
             text: A text, or a list of B texts. None or `""` means that a post has no text.
-            aspect: A target or aspect, or a list of B of them, for aspect-level models.
+            aspect: A target or aspect, or a list of B of them, for aspect-level models. One aspect that is not in a
+                list is that of all B posts.
             kwargs: See `MultimodalProcessorKwargs`. `return_tensors` is `"pt"` unless given; with None the batch
                 consists of lists. `max_length` applies to texts; aspects keep `max_aspect_length`.
 
@@ -142,7 +160,9 @@ class MultimodalProcessor(ProcessorMixin):
         Raises:
             BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
             ImportError: If the package of a text step is not installed.
-            ValueError: If the lists differ in length, if nothing is given, or if an option is given twice.
+            TypeError: If a text or an aspect is neither a string nor None.
+            ValueError: If the lists differ in length or are empty, if nothing is given, or if an option is given
+                twice.
         """
         options = self._merge_kwargs(**kwargs)
         images, text, aspect = _as_batch(images, text, aspect)
@@ -224,16 +244,24 @@ def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
     parts = {
         name: list(part) if is_batch and _is_list(part) else [part] for name, part in parts.items() if part is not None
     }
+    for name in ("text", "aspect"):
+        for entry in parts.get(name, []):
+            if not isinstance(entry, str | None):
+                raise TypeError(f"{name}: pass a string, or a list of strings and None, not {entry!r:.80}.")
+    if isinstance(aspect, str):  # one aspect for all posts
+        parts["aspect"] *= max(len(part) for part in parts.values())
     lengths = {name: len(part) for name, part in parts.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"The lists differ in length: {lengths}. Pass one entry per post, None where it has none.")
+    if 0 in lengths.values():
+        raise ValueError("The lists are empty: pass one entry per post, None where it has none.")
     absent = [None] * next(iter(lengths.values()))
     posts = [list(post) if _is_list(post) else [] if post is None else [post] for post in parts.get("images", absent)]
     return posts, parts.get("text", absent), parts.get("aspect")
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def _is_text(value: Any) -> bool:
@@ -250,6 +278,7 @@ def _image_processor(image: str | Path, image_size: int | None):
     if image in OWN_IMAGE_ENCODERS:
         size = image_size or OWN_IMAGE_ENCODERS[image].image_size
         return ViTImageProcessor(size={"height": size, "width": size})
+    check_source(image)
     config = AutoConfig.from_pretrained(image)
     if config.model_type != "timm_wrapper":  # a backbone of transformers, or a whole model of this project
         if image_size is not None:

@@ -73,8 +73,7 @@ def read_word_vectors(
     Words that are not in the file get random vectors, whose standard deviation is that of the vectors in the file.
 
     Args:
-        path: A text file with one word and its numbers per line, separated by single blanks. A first line of two
-            numbers, as word2vec writes it, is skipped.
+        path: A text file with one word and its numbers per line, separated by single blanks. A header is skipped.
         tokenizer: The tokenizer whose words are looked up, in exactly its spelling.
         hidden_size: The length that the vectors of the file must have.
 
@@ -82,8 +81,8 @@ def read_word_vectors(
         The table (vocab_size, hidden_size) and the number of words that the file has.
 
     Raises:
-        ValueError: If a line has another number of values, a value is not a number, or the file has none of the words.
-            The message names the file and the line.
+        ValueError: If a line has another number of values, a value is not a finite number, or the file has none of the
+            words. The message names the file and the line.
     """
     vocabulary = tokenizer.get_vocab()
     vectors: dict[int, torch.Tensor] = {}
@@ -105,6 +104,8 @@ def read_word_vectors(
                 continue
             try:
                 vectors[index] = torch.tensor([float(value) for value in values])
+                if not vectors[index].isfinite().all():
+                    raise ValueError("a value is NaN or infinity")
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}. Correct or delete the line.") from error
     if not vectors:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from mmsent.modeling import common_images
 from mmsent.modeling.common_images import BadImageError, load_image
@@ -42,8 +43,12 @@ def test_modes_become_rgb():
     assert pixel(reopened(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))[0] > 200
     assert pixel(Image.new("I;16", (3, 2), 32768)) in [(127,) * 3, (128,) * 3]
     assert pixel(reopened(Image.new("I;16", (3, 2), 65535), "PNG")) == (255, 255, 255)
-    assert pixel(Image.new("I", (3, 2), 65535)) == (255, 255, 255)
+    assert pixel(Image.new("I;16", (3, 2), 255)) == (1, 1, 1), "16 bit, although the values would fit into 8"
     assert pixel(Image.new("F", (3, 2), 0.5)) in [(127,) * 3, (128,) * 3]
+    with pytest.raises(BadImageError, match="values of type int32"):
+        load_image(Image.new("I", (3, 2), 65535))
+    with pytest.raises(BadImageError, match="values of type float32 are 200 to 200"):
+        load_image(Image.new("F", (3, 2), 200))
 
 
 def test_transparency_becomes_white():
@@ -82,7 +87,8 @@ def test_arrays_of_every_layout():
         array.transpose(2, 0, 1),
         torch.from_numpy(array),
         (array / 255).astype(np.float32),
-        array.astype(np.int64),
+        array / 255 + 0.001,
+        torch.from_numpy(array / np.float32(255)),
         array.astype(np.uint16) * 257,
         np.concatenate([array, np.full((5, 7, 1), 255, np.uint8)], 2),
     ):
@@ -90,6 +96,21 @@ def test_arrays_of_every_layout():
     for source in (grey, grey[..., None]):
         assert load_image(source).tobytes() == np.stack([grey] * 3, 2).tobytes()
     assert pixel(np.ones((2, 2), bool)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_the_type_alone_tells_the_range(make):
+    for value, dtype, grey in (
+        *((1, np.uint8, 1), (1, np.uint16, 0), (255, np.uint16, 1), (65535, np.uint16, 255), (1, np.bool_, 255)),
+        *((1, np.float32, 255), (1 / 255, np.float16, 1), (1.0019, np.float64, 255), (-0.0019, np.float32, 0)),
+    ):
+        assert pixel(make(np.full((2, 2), value, dtype))) == (grey,) * 3
+    for dtype in (np.int8, np.int16, np.int32, np.int64, np.uint32, np.uint64, np.complex64):
+        with pytest.raises(BadImageError, match=f"values of type {np.dtype(dtype)} are not an image"):
+            load_image(make(np.ones((2, 2), dtype)))
+    for value in (1.01, -0.01, 255, np.nan, np.inf):
+        with pytest.raises(BadImageError, match="scale floats to 0..1"):
+            load_image(make(np.array([[0.0, value]])))
 
 
 def test_path_image_and_array_are_the_same(tmp_path):
@@ -115,6 +136,7 @@ BAD_FILES = {
     "noise": (b"\xff\xd8\xff\xe0 this is not an image", ""),
     "empty": (b"", ""),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>', ""),
+    "another format": (saved(Image.new("RGB", (8, 8)), "EPS"), "JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF"),
     "html": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", ""),
     # These two hold no pixels: an error about the limit shows that nothing was decoded before the check.
     "over the limit": (png_header(8_000, 6_251), "50,000,000"),
@@ -138,6 +160,7 @@ def test_bad_files_are_named(tmp_path, name):
     "source",
     [
         *("nowhere.jpg", 7, np.full((2, 2), np.nan), -np.ones((2, 2))),
+        *({}, {"bytes": None}, {"path": None}, {"bytes": 7}, ["a.png"], b"noise"),
         *(np.zeros((2, 2, 2, 3)), np.zeros((5, 4, 2)), np.zeros((0, 4, 3))),
     ],
     ids=str,
@@ -145,6 +168,30 @@ def test_bad_files_are_named(tmp_path, name):
 def test_sources_that_are_not_images(source):
     with pytest.raises(BadImageError):
         load_image(source)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF", "MPO"])
+def test_formats(file_format):
+    if file_format in ("WebP", "AVIF") and not features.check(file_format.lower()):
+        pytest.skip(f"Pillow was built without {file_format}")
+    assert load_image({"bytes": saved(tiny.picture(0), file_format)}).size == (40, 30)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    pipe, device = tmp_path / "pipe.jpg", tmp_path / "device.jpg"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for source in (pipe, str(device), {"path": str(tmp_path)}):
+        with pytest.raises(BadImageError, match="not a regular file"):
+            load_image(source)
+
+
+def test_one_function_opens_all_images():
+    files = [tiny.ROOT / "train.py", tiny.ROOT / "push_to_hub.py"]
+    for room in ("modeling", "dataset_scripts", "src"):
+        files += (tiny.ROOT / room).rglob("*.py")
+    calls = {file.name: file.read_text(encoding="utf-8").count("Image.open(") for file in files}
+    assert {name: count for name, count in calls.items() if count} == {"common_images.py": 1}
 
 
 def test_limits_apply_to_every_source(tmp_path, monkeypatch):

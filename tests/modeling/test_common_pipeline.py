@@ -9,7 +9,9 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
+from torch.utils.data import get_worker_info
 from transformers import pipeline
+from transformers.utils import logging
 
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_images import BadImageError
@@ -87,6 +89,20 @@ def test_workers_read_every_post_once(classify):
         assert_same(classify(source, num_workers=2, batch_size=4), classify(rows))
 
 
+def test_a_call_may_do_without_the_workers_of_the_constructor(built):
+    processor, model = built
+
+    class Posts(list):
+        def __getitem__(self, index):
+            assert get_worker_info() is None, "a worker reads"
+            return super().__getitem__(index)
+
+    classify = pipeline(TASK, model=model, processor=processor, num_workers=1)
+    with pytest.raises(AssertionError, match="a worker reads"):
+        classify(Posts(posts()))
+    assert len(classify(Posts(posts()), num_workers=0)) == 6
+
+
 @pytest.mark.slow
 def test_workers_may_be_spawned(classify):
     """This is how macOS and Windows start processes: what a worker needs must be picklable."""
@@ -118,6 +134,38 @@ def test_an_aspect_reaches_the_model(backbones):
     assert (results[0] - results[1]).abs().max() > 1e-4
     expected = probabilities((processor, model), text=["good coffee"], aspect=["coffee"])
     torch.testing.assert_close(results[:1], expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_that_was_trained_with_aspects_needs_one(backbones):
+    processor, model = tiny.build("mimn", "own", backbones, aspects=["coffee"])
+    classify = pipeline(TASK, model=model, processor=processor)
+    assert classify({"text": "good coffee", "aspect": "cafe"})
+    for aspect in (None, " "):
+        with pytest.raises(ValueError, match="needs the key 'aspect'"):
+            classify([{"text": "good coffee", "aspect": "coffee"}, {"text": "good", "aspect": aspect}], batch_size=2)
+
+
+def test_an_aspect_for_a_model_without_aspects_warns_once(classify, caplog):
+    expected = classify([{"text": "good coffee"}] * 2)
+    logging.get_logger("transformers").warning_once.cache_clear()
+    caplog.clear()
+    assert_same(classify([{"text": "good coffee", "aspect": "coffee"}] * 2), expected)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["This model does not read an aspect: the aspects of posts are ignored."]
+
+
+@pytest.mark.parametrize("post", [{"text": " "}, {"text": None, "images": []}, {"text": "http://a.b", "aspect": "a"}])
+def test_a_post_that_says_nothing(built, post):
+    processor = ARCHITECTURES["comn"].processor(
+        built[0].image_processor, built[0].tokenizer, text_steps=["strip_links"]
+    )
+    classify = pipeline(TASK, model=built[1], processor=processor)
+    with pytest.raises(ValueError, match="neither text nor an image"):
+        classify([{"text": "good"}, post], batch_size=2)
+    with pytest.raises(ValueError, match="neither text nor an image"):
+        classify.preprocess([post])
+    assert len(classify(post, allow_empty=True)) == 3
+    assert len(pipeline(TASK, model=built[1], processor=processor, allow_empty=True)(post)) == 3
 
 
 def test_top_k(classify):
@@ -193,6 +241,12 @@ def test_a_bad_image_is_named(classify, tmp_path):
 def test_malformed_posts(classify, post, message):
     with pytest.raises(ValueError, match=message):
         classify([post])
+
+
+@pytest.mark.parametrize("inputs", ["good day", b"good", None, 7])
+def test_inputs_that_are_not_posts(classify, inputs):
+    with pytest.raises(TypeError, match="takes a post, a dictionary with at least one of text, image, images, or an"):
+        classify(inputs)
 
 
 @pytest.mark.slow

@@ -74,11 +74,25 @@ def test_only_the_first_images_are_kept():
         ({"text": ["a", "b"], "images": [None]}, "'text': 2, 'images': 1"),
         ({"text": ["a", "b"], "images": tiny.picture(0)}, "'text': 2, 'images': 1"),
         ({"text": ["a"], "aspect": ["a", "b"]}, "'aspect': 2"),
+        ({"text": "food", "aspect": ["f", "o", "o", "d"]}, "'text': 1, 'aspect': 4"),
+        ({"text": []}, "lists are empty"),
+        ({"text": [], "images": [], "aspect": []}, "lists are empty"),
+        ({"text": "a", "images": {}}, "'bytes' or a 'path'"),
+        *(({"text": text}, "text: pass a string, or a list of") for text in (3, b"good", float("nan"), {"text": "a"})),
+        ({"text": ["a", ["b"]]}, r"list of strings and None, not \['b'\]"),
+        ({"text": ["a"], "aspect": [3]}, "aspect: pass a string, or a list of strings and None, not 3"),
     ],
 )
 def test_calls_without_a_batch(kwargs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         PROCESSOR(**kwargs)
+
+
+@pytest.mark.parametrize("parts", [{"text": ["a", "day", "was", "good"]}, {"images": [[tiny.picture(0)], [], [], []]}])
+def test_one_aspect_is_that_of_every_post(parts):
+    batch, expected = PROCESSOR(**parts, aspect="food"), PROCESSOR(**parts, aspect=["food"] * 4)
+    assert batch["aspect_input_ids"].shape[0] == 4
+    assert all(torch.equal(value, expected[name]) for name, value in batch.items())
 
 
 texts = st.one_of(st.none(), st.just(""), st.just(" \n"), st.text(max_size=30), st.sampled_from(tiny.WORDS))

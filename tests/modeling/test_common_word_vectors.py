@@ -78,6 +78,8 @@ def test_words_that_the_file_does_not_have_get_its_spread(write):
         (["good 1 2 3", "day 1 2"], "line 2: 2 numbers"),
         (["good 1 2 3", "day 1 2 3 4"], "line 2: 4 numbers"),
         (["good 1 2 3", "day 1 two 3"], "line 2: could not convert string to float"),
+        (["good 1 2 3", "day 1 nan 3"], "line 2: a value is NaN or infinity"),
+        (["good 1 1e39 3"], "line 1: a value is NaN or infinity"),
         (["other 1 2 3"], "has none of the tokenizer's 5 words"),
         ([], "line 1: 0 numbers"),
     ],

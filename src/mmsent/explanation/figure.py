@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from mmsent.modeling.common_images import open_image
 
 BROWSERS = (
     "chromium",
@@ -51,7 +51,7 @@ def write_png(html: str, path: Path) -> None:
 
     Raises:
         FileNotFoundError: If there is no browser.
-        RuntimeError: If the browser fails.
+        OSError: If the browser fails.
     """
     browser = find_browser()
     # The folder is beside the output because a browser that is installed as a Snap cannot read /tmp.
@@ -63,7 +63,7 @@ def write_png(html: str, path: Path) -> None:
         height, inner_height = map(int, re.search(r'data-size="(\d+) (\d+)"', dom).groups())
         page.write_text(html, encoding="utf-8")
         _run(browser, page, height + WINDOW_HEIGHT - inner_height, f"--screenshot={screenshot}")
-        with Image.open(screenshot) as image:
+        with open_image(screenshot) as image:
             image.crop((0, 0, round(WIDTH * SCALE), round(height * SCALE))).save(path)
 
 
@@ -74,5 +74,5 @@ def _run(browser: str, page: Path, height: int, action: str) -> str:
         command.append("--no-sandbox")  # The sandbox refuses to run as root.
     result = subprocess.run([*command, action, page.as_uri()], capture_output=True, text=True, timeout=TIMEOUT)
     if result.returncode:
-        raise RuntimeError(f"{browser} could not print the page: {result.stderr[-1000:]}")
+        raise OSError(f"{browser} could not print the page: {result.stderr[-1000:]}")
     return result.stdout
