@@ -115,20 +115,7 @@ class MultimodalProcessor(ProcessorMixin):
         Raises:
             ValueError: If they depend on the image.
         """
-        processor = self.image_processor
-        size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
-        if size.get("height") and size.get("width"):
-            return size["height"], size["width"]
-        # A size such as {"shortest_edge": 224} alone does not tell what becomes of the other side.
-        options = {"input_data_format": "channels_last", "return_tensors": "pt"}
-        samples = [np.zeros(shape, np.uint8) for shape in ((40, 60, 3), (60, 40, 3))]
-        shapes = {tuple(processor(sample, **options)["pixel_values"].shape[-2:]) for sample in samples}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{type(processor).__name__} keeps the aspect ratio of images (size={size}), so that they cannot form "
-                "a batch: set size to a height and a width, or do_center_crop to True."
-            )
-        return shapes.pop()
+        return _pixel_size(self.image_processor)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -283,7 +270,9 @@ def _image_processor(image: str | Path, image_size: int | None):
     if config.model_type != "timm_wrapper":  # a backbone of transformers, or a whole model of this project
         if image_size is not None:
             raise ValueError(f"image_size={image_size}: {image} has an image processor that sets the size.")
-        return AutoImageProcessor.from_pretrained(image)
+        processor = AutoImageProcessor.from_pretrained(image)
+        _pixel_size(processor)  # refuses a processor whose images cannot form a batch
+        return processor
     pretrained = config.pretrained_cfg
     _, height, width = pretrained["input_size"]
     resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -293,3 +282,20 @@ def _image_processor(image: str | Path, image_size: int | None):
         image_mean=list(pretrained["mean"]),
         image_std=list(pretrained["std"]),
     )
+
+
+def _pixel_size(processor) -> tuple[int, int]:
+    """Return the height and width of the `pixel_values` of an image processor."""
+    size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
+    if size.get("height") and size.get("width"):
+        return size["height"], size["width"]
+    # A size such as {"shortest_edge": 224} alone does not tell what becomes of the other side.
+    options = {"input_data_format": "channels_last", "return_tensors": "pt"}
+    samples = [np.zeros(shape, np.uint8) for shape in ((40, 60, 3), (60, 40, 3))]
+    shapes = {tuple(processor(sample, **options)["pixel_values"].shape[-2:]) for sample in samples}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{type(processor).__name__} keeps the aspect ratio of images (size={size}), so that they cannot form "
+            "a batch: set size to a height and a width, or do_center_crop to True."
+        )
+    return shapes.pop()
