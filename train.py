@@ -9,14 +9,17 @@ import logging
 import shlex
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch.utils.data import Subset
 from transformers import set_seed
 
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_files import locked
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.reports import print_report
-from mmsent.training.arguments import RunArguments
+from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
 from mmsent.training.build import build, build_trainer, class_weights
 from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
@@ -34,10 +37,27 @@ def main() -> None:
     model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mmsent.modeling").setLevel(logging.INFO)
-    output_dir = Path(run_args.output_dir)
-    refuse_finished(output_dir, run_args.overwrite)
     check_arguments(model_args, data_args, run_args)
+    output_dir = Path(run_args.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with locked(output_dir) if run_args.process_index == 0 else nullcontext():
+        refuse_finished(output_dir, run_args.overwrite)
+        trainer, posts = train(model_args, data_args, run_args)
+        save_model(trainer, output_dir)
+        scores = score_splits(trainer, posts, output_dir)
+        if trainer.is_world_process_zero():
+            report = run_report(command, posts, scores, trainer, started)
+            finish(output_dir, report, run_args.save_total_limit, trainer.state.best_model_checkpoint)
+            print_report(report, posts.label_names)
+            write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
+            print(f"\nModel, processor, predictions and run.json are in {output_dir}")
 
+
+def train(
+    model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments
+) -> tuple[MultimodalTrainer, RunPosts]:
+    """Train the model that the arguments describe; an interrupted run resumes from its latest checkpoint."""
+    output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
 
@@ -59,19 +79,14 @@ def main() -> None:
     if trainer.is_world_process_zero():
         print_summary(posts, output_dir)
     if data_args.min_confidence is not None:
-        keep_confident_posts(trainer, posts, data_args.min_confidence)
+        labels = keep_confident_posts(trainer, posts, data_args.min_confidence)
+        weights = class_weights(run_args.class_weights, labels, len(posts.label_names))
+        trainer.set_class_weights(weights)
+        posts.report["class_weights"] = weights
     if checkpoint is not None and trainer.is_world_process_zero():
         print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    save_model(trainer, output_dir)
-
-    scores = score_splits(trainer, posts, output_dir)
-    if trainer.is_world_process_zero():
-        report = run_report(command, posts, scores, trainer, started)
-        finish(output_dir, report, run_args.save_total_limit, trainer.state.best_model_checkpoint)
-        print_report(report, posts.label_names)
-        write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
-        print(f"\nModel, processor, predictions and run.json are in {output_dir}")
+    return trainer, posts
 
 
 def begin_or_resume(output_dir: Path, settings: dict, run_args: RunArguments) -> Path | None:
@@ -82,14 +97,18 @@ def begin_or_resume(output_dir: Path, settings: dict, run_args: RunArguments) ->
         return next(reversed(checkpoints(output_dir)), None)
 
 
-def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> None:
-    """Train only on the posts to whose label the model gives a probability above the threshold."""
-    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, posts.labels["train"], threshold)
+def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> list[int]:
+    """Train only on the posts to whose label the model gives a probability above the threshold, and return their
+    labels."""
+    labels = posts.labels["train"]
+    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, labels, threshold)
     if not rows:
         raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
     trainer.train_dataset = Subset(trainer.train_dataset, rows)
     posts.report["confident_posts"] = len(rows)
+    return [labels[row] for row in rows]
 
 
 if __name__ == "__main__":
-    main()
+    with exit_with_one_line("train.py"):
+        main()

@@ -1,6 +1,7 @@
 """train.py from its arguments to the folder of the run."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -36,8 +37,40 @@ def test_the_run_folder(run, tmp_path):
     expected = torch.tensor([list(line["scores"].values()) for line in predictions[:20]])
     torch.testing.assert_close(logits.softmax(-1), expected, rtol=0, atol=1e-5)
 
-    with pytest.raises(SystemExit, match="holds a trained model"):
+    with pytest.raises(ValueError, match="holds a trained model"):
         run(folder)
+
+
+def test_a_second_run_on_one_folder_is_refused(tmp_path):
+    folder = tmp_path / "run"
+    start = f"""import sys, train
+from transformers import Trainer
+def wait(self, *args, **kwargs):
+    print("training", flush=True)
+    sys.stdin.read()
+Trainer.train = wait
+sys.argv = ["train.py", "--output_dir", {str(folder)!r}, "--report_to", "none"]
+train.main()"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", start], cwd=ROOT, **pipes) as first:
+        assert "training\n" in iter(first.stdout.readline, "")
+        command = [sys.executable, "train.py", "--output_dir", str(folder)]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        first.kill()
+    assert second.returncode == 2
+    assert second.stderr.splitlines()[-1].startswith(f"train.py: error: process {first.pid} on ")
+    assert f"writes to {folder}" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_wrong_argument_is_one_line(tmp_path, debug):
+    command = [sys.executable, "train.py", "--dataset", "nothing", "--output_dir", str(tmp_path / "run")]
+    environment = os.environ | ({"MMSENT_DEBUG": "1"} if debug else {})
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == (1 if debug else 2)
+    assert ("Traceback" in result.stderr) == debug
+    assert "dataset 'nothing' is not one of" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("frozen_parts", [("freeze_text=true", "freeze_image=true"), ("freeze_image=true",)], ids=len)

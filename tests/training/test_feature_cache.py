@@ -20,6 +20,7 @@ from mmsent.training import feature_cache
 from mmsent.training.arguments import RunArguments
 from mmsent.training.collator import PostCollator
 from mmsent.training.feature_cache import encode_features
+from mmsent.training.length_grouping import text_lengths
 
 
 def make_corpus(texts: list[str | None], paths: list[list[Path]]) -> dict[str, Dataset]:
@@ -170,6 +171,28 @@ def test_a_trained_encoder_reads_the_posts(encode, corpus, frozen, trained_input
     assert cached_input not in batch
 
 
+def test_cached_posts_have_the_lengths_of_their_texts(encode, corpus):
+    assert text_lengths(encode(corpus)[0]["train"]) == text_lengths(corpus["train"])
+
+
+def test_a_post_may_have_more_images_than_a_byte_counts(encode, corpus):
+    row = corpus["train"][1]
+    paths = [[undecoded(corpus)["train"][1]["images"][0]["path"]] * 260]
+    posts, *_ = encode(make_corpus([row["text"]], paths), "gated_fusion", change=processor_setting("max_images", 300))
+    assert len(posts["train"][0]["image_features"]) == 260
+
+
+def test_a_tokenizer_without_pad_token_is_cached(encode, corpus):
+    def remove(model, processor, _):
+        processor.tokenizer.pad_token = None
+        processor.text_kwargs = processor.text_kwargs | {"padding": False}
+
+    same_length = make_corpus(["good day", "bad day"], [[], []])
+    posts, *_ = encode(same_length, change=remove)
+    expected, *_ = encode(same_length, folder="other")
+    np.testing.assert_array_equal(posts["train"][0]["text_features"], expected["train"][0]["text_features"])
+
+
 def test_data_workers_read_the_same(encode, corpus):
     posts, _, collator = encode(corpus)
     copy = pickle.loads(pickle.dumps(posts["train"]))
@@ -177,6 +200,7 @@ def test_data_workers_read_the_same(encode, corpus):
     in_worker = DataLoader(copy, 4, collate_fn=collator, num_workers=1)
     for one, other in zip(here, in_worker, strict=True):
         assert one.keys() == other.keys()
+        assert one.pop("ids") == other.pop("ids")
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 

@@ -28,7 +28,7 @@ def test_weights_of_the_classes(words, labels, weights):
 
 def test_weights_are_numbers_or_balanced():
     with pytest.raises(ValueError, match="class_weights=equal: give 'balanced', or one number per class"):
-        class_weights(["equal"], [0], 1)
+        RunArguments(class_weights=["equal"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -122,7 +122,7 @@ def test_interrupted_runs(run, kill, tmp_path, capsys):
     assert without_durations(resumed["log"]) == without_durations(straight["log"])
     names = [sorted(path.name for path in f.iterdir()) for f in (folder, tmp_path / "straight")]
     assert names[0] == names[1]
-    with pytest.raises(SystemExit, match="holds a trained model"):
+    with pytest.raises(ValueError, match="holds a trained model"):
         run(folder, *EXACT)
 
 
@@ -179,9 +179,9 @@ def test_other_settings_are_refused(run, kill, tmp_path):
         run(tmp_path)
     other = ["--learning_rate", "0.01", "--model_kwargs", "hops=3", "--dataloader_num_workers", "1"]
     other += ["--save_total_limit", "5"]
-    with pytest.raises(SystemExit) as stop:
+    expected = "holds an interrupted run with other settings: learning_rate was 0.003, is now 0.01; "
+    with pytest.raises(ValueError, match=expected) as stop:
         run(tmp_path, *other)
-    assert "holds an interrupted run with other settings: learning_rate was 0.003, is now 0.01; " in str(stop.value)
     assert "model_kwargs was" in str(stop.value)
     assert "overwrite" in str(stop.value)
     assert "workers" not in str(stop.value)  # These two change nothing.
@@ -197,7 +197,7 @@ def test_another_corpus_is_refused(run, kill, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path / "run", *corpus)
     write_corpus(tmp_path / "corpus", seed=1)
-    with pytest.raises(SystemExit, match="corpus_sha256 was .*, is now "):
+    with pytest.raises(ValueError, match="corpus_sha256 was .*, is now "):
         run(tmp_path / "run", *corpus)
 
 
@@ -213,7 +213,7 @@ def test_killed_before_the_first_checkpoint(run, kill, tmp_path):
 @pytest.mark.parametrize("name", ["model.safetensors", "checkpoint-10"])
 def test_files_of_other_programs_are_not_touched(run, tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(SystemExit, match="holds a trained model. Give another --output_dir, or --overwrite"):
+    with pytest.raises(ValueError, match="holds a trained model. Give another --output_dir, or --overwrite"):
         run(tmp_path)
     assert (tmp_path / name).exists()
 

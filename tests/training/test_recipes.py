@@ -96,6 +96,47 @@ def test_a_bad_recipe_ends_with_a_message(write_recipe, capsys, recipe, message)
     assert "recipe.yaml" in error
 
 
+@pytest.mark.parametrize("value", ["inf", "-1", "nan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "learning_rate",
+        "num_train_epochs",
+        "text_from_epoch",
+        "lr_decay",
+        "weight_decay",
+        "min_confidence",
+        "lora_alpha",
+    ],
+)
+def test_numbers_out_of_range_are_refused(capsys, name, value):
+    with pytest.raises(SystemExit) as stop:
+        parse(f"--{name}={value}")
+    assert stop.value.code == 2
+    assert f"{name}={float(value)}: give a finite number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["[1, -1, 1]", "[1, .inf, 1]", "equal"])
+def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
+    with pytest.raises(SystemExit) as stop:
+        parse("--config", write_recipe(f"class_weights: {words}"))
+    assert stop.value.code == 2
+    assert "class_weights=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--min_confidence", "0.5"], "min_confidence needs init_from"),
+        (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
+        (["--processor_kwargs", "max_images=two"], "max_images=two: give a whole number"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_before_anything_is_built(argv, message):
+    with pytest.raises(ValueError, match=message):
+        check_arguments(*parse(*argv))
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [("--config nowhere.yaml", "recipe nowhere.yaml"), ("--datasett x", "did you mean 'dataset'?")],
@@ -142,7 +183,8 @@ def test_the_paper_has_one_recipe_per_row():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_parses_and_names_its_paper_and_command(path):
-    model_args, data_args, run_args = parse("--config", str(path), "--report_to", "none")
+    argv = ["--init_from", "trained"] if "min_confidence" in path.read_text() else []
+    model_args, data_args, run_args = parse("--config", str(path), "--report_to", "none", *argv)
     check_arguments(model_args, data_args, run_args)
     assert data_args.dataset == path.parent.name
     header = path.read_text().split("\ndataset:")[0]

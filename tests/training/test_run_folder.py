@@ -1,12 +1,16 @@
 """Complete and incomplete checkpoints in the folder of a run."""
 
 import pytest
+import tiny
+from datasets import Dataset, DatasetDict
 
+from mmsent.dataset_scripts.common_schema import features
 from mmsent.training.run_folder import (
     begin,
     checkpoints,
     complete_checkpoint,
     finish,
+    images_checksum,
     is_complete,
     prune_checkpoints,
     remove_checkpoint,
@@ -30,11 +34,13 @@ def names(run) -> list[str]:
     return [path.name for path in checkpoints(run)]
 
 
-@pytest.mark.parametrize("damage", ["contents.json", "shards/0", "shorter"])
+@pytest.mark.parametrize("damage", ["contents.json", "shards/0", "shorter", "a list"])
 def test_incomplete_checkpoints_are_ignored_and_deleted(run, damage):
     assert names(run) == ["checkpoint-3", "checkpoint-6", "checkpoint-12"]
     if damage == "shorter":
         (run / "checkpoint-12" / "weights").write_bytes(b"weight")
+    elif damage == "a list":
+        (run / "checkpoint-12" / "contents.json").write_text("[]")
     else:
         (run / "checkpoint-12" / damage).unlink()
     (run / "tmp-1234-settings.json").touch()
@@ -67,9 +73,46 @@ def test_of_a_finished_run_only_the_best_checkpoint_remains(run):
     assert names(run) == ["checkpoint-6"]
 
 
-def test_unreadable_settings_are_refused(run):
-    (run / "settings.json").write_text("{")
-    with pytest.raises(SystemExit, match=r"settings\.json cannot be read"):
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_unreadable_settings_are_refused(run, content):
+    (run / "settings.json").write_text(content)
+    with pytest.raises(ValueError, match=r"settings\.json cannot be read"):
         begin(run, {}, overwrite=False)
     begin(run, {}, overwrite=True)
     assert not checkpoints(run)
+
+
+def test_overwriting_deletes_what_another_model_left(run):
+    (run / "adapter").mkdir()
+    for name in (
+        "adapter/weights",
+        "predictions_test.jsonl",
+        "confusion_test.png",
+        "learning_curves.png",
+        "notes.txt",
+    ):
+        (run / name).touch()
+    begin(run, {}, overwrite=True)
+    assert {path.name for path in run.iterdir()} == {"checkpoint-of-mine", "settings.json", "notes.txt"}
+
+
+def test_a_moved_corpus_is_the_same_corpus(run):
+    begin(run, {"data_dir": "here", "features_dir": "here", "images_sha256": "a"}, overwrite=True)
+    complete_checkpoint(run / "checkpoint-of-mine")
+    (run / "checkpoint-of-mine").rename(run / "checkpoint-3")
+    begin(run, {"data_dir": "there", "features_dir": "there", "images_sha256": "a"}, overwrite=False)
+    with pytest.raises(ValueError, match="images_sha256 was a, is now b"):
+        begin(run, {"data_dir": "there", "features_dir": "there", "images_sha256": "b"}, overwrite=False)
+
+
+def test_the_checksum_of_images_is_that_of_their_content(tmp_path):
+    def checksum(folder: str, seed: int) -> str:
+        path = tmp_path / folder / "picture.png"
+        path.parent.mkdir(exist_ok=True)
+        tiny.picture(seed).save(path)
+        return images_checksum(
+            DatasetDict({"train": Dataset.from_dict(posts | {"images": [[str(path)]]}, features())})
+        )
+
+    posts = {"id": ["1"], "text": ["a"], "aspect": [None], "label": [0], "text_label": [0], "image_label": [0]}
+    assert checksum("one", 0) == checksum("other", 0) != checksum("other", 1)

@@ -91,3 +91,13 @@ def test_exponential_decay(make_trainer):
     )
     # The text encoder has the first parameter group, whose rate is logged.
     assert rates(text_from_epoch=2) == [0.0] * 4 + [1e-3] * 4
+
+
+def test_an_epoch_is_a_pass_over_the_posts_also_with_max_steps(make_trainer):
+    """Six posts in batches of three are two steps, whatever the ratio of max_steps and num_train_epochs."""
+    trainer = make_trainer(
+        max_steps=8, num_train_epochs=12, text_from_epoch=3, logging_steps=1, logging_strategy="steps"
+    )
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    assert rates == [0.0] * 6 + [1e-3] * 2

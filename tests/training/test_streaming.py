@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader
 from mmsent.dataset_scripts.common_schema import features
 from mmsent.modeling.common_images import BadImageError
 from mmsent.training import streaming
+from mmsent.training.arguments import RunArguments
 from mmsent.training.collator import PostCollator
 from mmsent.training.run_folder import checkpoints
-from mmsent.training.streaming import StreamedPosts, outline
+from mmsent.training.stages import stage_steps
+from mmsent.training.streaming import StreamedPosts, adapt_arguments, outline
 from mmsent.training.trainer import MultimodalTrainer
 
 
@@ -175,7 +177,7 @@ def test_interrupted_streams_resume_exactly(run, kill, arguments, tmp_path, work
             run(tmp_path / "killed", *argv)
         assert checkpoints(tmp_path / "killed")[-1].name == f"checkpoint-{last_checkpoint}"
     if workers == "0":
-        with pytest.raises(SystemExit, match="stream_shares was 1, is now 3"):
+        with pytest.raises(ValueError, match="stream_shares was 1, is now 3"):
             run(tmp_path / "killed", *argv, "--dataloader_num_workers", "3")
     resumed = run(tmp_path / "killed", *argv)
     assert resumed["weights_sha256"] == straight["weights_sha256"]
@@ -236,3 +238,9 @@ def test_nothing_is_stored(run, arguments, tmp_path, monkeypatch):
     """The cache of datasets stays empty."""
     monkeypatch.setattr("datasets.builder.DatasetBuilder.download_and_prepare", None)
     run(tmp_path / "run", *arguments, *STREAM, "--max_steps", "1")
+
+
+def test_stages_of_a_stream_are_shares_of_max_steps(tmp_path):
+    args = RunArguments(output_dir=str(tmp_path), max_steps=100, num_train_epochs=4, text_from_epoch=1)
+    adapt_arguments(args)
+    assert stage_steps(args, 100, steps_per_epoch=100)["text"] == range(25, 100)

@@ -46,6 +46,35 @@ def test_the_loss_does_not_grow_with_accumulation(make_trainer):
         torch.testing.assert_close(parts.model.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
+def test_a_loss_that_is_not_finite_stops_the_run(make_trainer, tmp_path):
+    saving = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+    trainer = make_trainer(**saving, optim="sgd", lr_scheduler_type="linear", warmup_steps=0)
+    step = trainer.training_step
+
+    def spoil(model, inputs, *args):
+        if trainer.state.global_step == 2:
+            next(iter(trainer.model.classifier.parameters())).data.fill_(float("nan"))
+        return step(model, inputs | {"ids": ["7", "8"]}, *args)
+
+    trainer.training_step = spoil
+    with pytest.raises(
+        ValueError, match=r"step 3: the loss is nan with the learning rate 0\.00075, for the posts 7, 8"
+    ):
+        trainer.train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(make_trainer, tmp_path):
+    trainer = make_trainer(save_strategy="steps", save_steps=1, max_grad_norm=0, optim="sgd", learning_rate=1e38)
+    with pytest.raises(ValueError, match="step [12]: .*not finite|loss is (nan|inf)"):
+        trainer.train()
+    for path in checkpoints(tmp_path):
+        assert all(value.isfinite().all() for value in load_file(path / "model.safetensors").values())
+    next(iter(trainer.model.parameters())).data.fill_(float("inf"))
+    with pytest.raises(ValueError, match="the weights .* are not finite. Lower the learning rate"):
+        trainer.save_model()
+
+
 @pytest.mark.slow
 def test_batch_sizes_are_found(make_trainer, monkeypatch, tmp_path):
     """Checkpoints of an attempt with larger batches must not be mistaken for checkpoints of this run."""

@@ -11,10 +11,10 @@ def write_predictions(path: Path, ids: list[str], references: list[int], logits:
     """Write one JSON line per post with its id, label, prediction and the probability of every class."""
     probabilities = torch.from_numpy(logits).float().softmax(-1).tolist()
     with path.open("w", encoding="utf-8") as lines:
-        for post_id, reference, post_probabilities in zip(ids, references, probabilities, strict=True):
+        rows = zip(ids, references, logits.argmax(-1), probabilities, strict=True)
+        for post_id, reference, prediction, post_probabilities in rows:
             scores = {name: round(value, 6) for name, value in zip(names, post_probabilities, strict=True)}
-            prediction = max(scores, key=scores.get)
-            line = {"id": post_id, "label": names[reference], "prediction": prediction, "scores": scores}
+            line = {"id": post_id, "label": names[reference], "prediction": names[prediction], "scores": scores}
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -1,5 +1,6 @@
 """The arguments of train.py."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,46 @@ from transformers.hf_argparser import HfArg
 from mmsent.dataset_scripts import CORPORA
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
+
+LARGEST = sys.float_info.max
+COUNT, POSITIVE, NOT_NEGATIVE, SHARE = (1, LARGEST), (sys.float_info.min, LARGEST), (0, LARGEST), (0, 1)
+# The lowest and the highest value of each number; infinity and NaN are never allowed.
+RANGES = {
+    **dict.fromkeys(("lora_rank", "lr_decay_steps", "early_stopping_patience", "gradient_accumulation_steps"), COUNT),
+    **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
+    **dict.fromkeys(("lora_alpha", "num_train_epochs", "lr_decay", "adam_epsilon"), POSITIVE),
+    **dict.fromkeys(("learning_rate", "text_learning_rate", "image_learning_rate", "weight_decay"), NOT_NEGATIVE),
+    **dict.fromkeys(("text_from_epoch", "image_from_epoch", "rest_until_epoch"), NOT_NEGATIVE),
+    **dict.fromkeys(("max_grad_norm", "warmup_steps", "dataloader_num_workers"), NOT_NEGATIVE),
+    **dict.fromkeys(("min_confidence", "label_smoothing_factor", "adam_beta1", "adam_beta2"), SHARE),
+    **dict.fromkeys(("eval_steps", "logging_steps", "save_steps"), POSITIVE),
+    "max_steps": (-1, LARGEST),
+    "seed": (0, 2**32 - 1),
+}
+
+
+def check_ranges(arguments) -> None:
+    """Check the numbers of a dataclass of arguments.
+
+    Raises:
+        ValueError: If a number is outside of its range in `RANGES`.
+    """
+    for name, (lowest, highest) in RANGES.items():
+        value = getattr(arguments, name, None)
+        if isinstance(value, int | float) and not lowest <= value <= highest:
+            bounds = {COUNT: "1 or more", POSITIVE: "positive", NOT_NEGATIVE: "0 or more"}
+            expected = bounds.get((lowest, highest), f"between {lowest} and {highest}")
+            raise ValueError(f"{name}={value}: give a finite number that is {expected}.")
+
+
+def check_class_weights(words: list[str] | None) -> None:
+    """Check that the class weights are `["balanced"]` or finite numbers that are not negative."""
+    try:
+        valid = words in (None, ["balanced"]) or all(0 <= float(word) <= LARGEST for word in words)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"class_weights={' '.join(words)}: give 'balanced', or one number per class, 0 or more.")
 
 
 def name_values(help: str):
@@ -42,6 +83,9 @@ class ModelArguments:
     )
     model_kwargs: list[str] = name_values("Fields of the architecture's config as NAME=VALUE, for example hops=3.")
     processor_kwargs: list[str] = name_values("Arguments of the processor as NAME=VALUE, for example max_length=80.")
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 @dataclass
@@ -87,6 +131,9 @@ class DataArguments:
         default="float32", help="Type of the stored numbers; float16 takes half the space and keeps three digits."
     )
 
+    def __post_init__(self):
+        check_ranges(self)
+
 
 @dataclass
 class RunArguments(TrainingArguments):
@@ -122,3 +169,8 @@ class RunArguments(TrainingArguments):
     remove_unused_columns: bool = False
     dataloader_pin_memory: bool = torch.accelerator.is_available()
     label_names: list[str] | None = HfArg(default_factory=lambda: ["labels"])
+
+    def __post_init__(self):
+        check_ranges(self)
+        check_class_weights(self.class_weights)
+        super().__post_init__()

@@ -7,7 +7,7 @@ from mmsent.modeling.common_processing import MultimodalProcessor
 
 
 class PostCollator:
-    """Turn posts of a corpus, or of `CachedPosts`, into a batch of model inputs.
+    """Turn posts of a corpus, or of `CachedPosts`, into a batch of model inputs, and the `ids` of the posts.
 
     The `modalities` `"text"` or `"image"` hide the other part of every post.
     """
@@ -21,7 +21,7 @@ class PostCollator:
         return [None if self.modalities == "image" else post["text"] for post in posts]
 
     def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
-        batch, processor = {}, self.processor
+        batch, processor = {"ids": [post["id"] for post in posts]}, self.processor
         if "text_features" in posts[0]:
             batch["text_features"], mask = _pad([post["text_features"] for post in posts])
             batch["attention_mask"] = mask.long()

@@ -70,9 +70,9 @@ class ExactResumeTrainer(Trainer):
 
     def set_initial_training_values(self, args, dataloader) -> tuple:
         """Leave no epoch to train if early stopping or `max_steps` ended the training before the checkpoint."""
-        epochs, *other_values = super().set_initial_training_values(args, dataloader)
+        epochs, self.steps_per_epoch, *others = super().set_initial_training_values(args, dataloader)
         self.total_epochs = epochs
-        return 0 if self.has_stopped else epochs, *other_values
+        return 0 if self.has_stopped else epochs, self.steps_per_epoch, *others
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log speed and mean loss of the whole run, and not only of the steps since it was resumed."""

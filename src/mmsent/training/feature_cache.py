@@ -73,7 +73,7 @@ def encode_features(
     if not frozen:
         raise ValueError(NEEDS_FROZEN)
     corpus = undecoded(corpus)
-    columns = ["aspect", "label", "text_label", "image_label"]
+    columns = ["id", "text", "aspect", "label", "text_label", "image_label"]  # texts are grouped by length
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
     for modality, column, source_class in (("text", "text", Texts), ("image", "images", Images)):
         encoder = getattr(model.base_model, f"{modality}_encoder")
@@ -87,7 +87,7 @@ def encode_features(
                 _fill(entry, source, encoder, args, dtype, f"{split}: encoding {modality}")
                 PartialState().wait_for_everyone()
                 features[split][f"{modality}_features"] = Entry(entry, source.counts, source.shape)
-        elif encoder is not None:
+        elif encoder is not None and column not in columns:
             columns.append(column)
     return {split: CachedPosts(posts.select_columns(columns), features[split]) for split, posts in corpus.items()}
 
@@ -102,7 +102,7 @@ class Texts(torch.utils.data.Dataset):
 
     def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
         processor = collator.processor
-        self.pad_token_id = processor.tokenizer.pad_token_id
+        self.pad_token_id = processor.tokenizer.pad_token_id or 0  # A tokenizer may have no such token.
         self.ids: list[torch.Tensor] = []
         for start in range(0, len(posts), 1000):
             texts = collator.texts([{"text": text} for text in posts[start : start + 1000]["text"]])
@@ -152,7 +152,7 @@ class Images(torch.utils.data.Dataset):
         """Return everything that the features depend on, except the encoder. This reads all image files."""
         yield f"{self.processor.image_processor.to_json_string()} pooled: {self.pool}".encode()
         for post, count in zip(self.posts, self.counts, strict=True):
-            yield bytes([count])
+            yield int(count).to_bytes(8 if count > 255 else 1)
             for image in post["images"][:count]:
                 yield Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
 

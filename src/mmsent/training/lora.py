@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_encoders import OWN_ENCODERS
 
-ADAPTER = "adapter"
 # The layers of queries and values in BERT and RoBERTa, in DistilBERT, in ViT and CLIP, and in timm, which has one
 # layer for both and the keys.
 ATTENTION = ("query", "value", "q_lin", "v_lin", "q_proj", "v_proj", "qkv")

@@ -17,7 +17,7 @@ from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_screening import screen_images
 
 from .arguments import DataArguments, RunArguments
-from .run_folder import corpus_checksum
+from .run_folder import corpus_checksum, images_checksum
 from .streaming import stream_corpus
 
 MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
@@ -78,7 +78,7 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
         report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
         if args.streaming:
             splits, outlines = stream_corpus(corpus, args.on_bad_image, run_args)
-            report["corpus_sha256"] = None
+            report |= {"corpus_sha256": None, "images_sha256": None}
             report["notes"].append(
                 "the corpus was streamed: it has no checksum and no count of training posts, and images that cannot "
                 "be decoded are named in the log only; the vocabulary, the class weights and the majority class are "
@@ -87,6 +87,10 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
         else:
             splits, report["bad_images"] = screen_images(corpus, args.on_bad_image)
             outlines, report["corpus_sha256"] = splits, corpus_checksum(splits)
+            report["images_sha256"] = None if args.modalities == "text" else images_checksum(splits)
+    empty = [split for split, posts in outlines.items() if not len(posts)]
+    if empty:
+        raise ValueError(f"{args.dataset} has no post left in {', '.join(empty)}: see --on_bad_image and the corpus.")
     if args.modalities != "text" and args.on_bad_image == "error" and not any(outlines["train"]["images"]):
         raise ValueError(
             f"{args.dataset} has no pictures here ({'; '.join(report['notes']) or 'no post names one'}): add them to "

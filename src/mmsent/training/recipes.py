@@ -35,9 +35,12 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
             parser.set_defaults(**_read_recipe(recipe, parser))
         except (OSError, ValueError, yaml.YAMLError, StrictDataclassFieldValidationError) as error:
             parser.error(f"recipe {recipe}: {error}")
-    model_args, data_args, run_args, _, unknown = parser.parse_args_into_dataclasses(
-        argv, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        model_args, data_args, run_args, _, unknown = parser.parse_args_into_dataclasses(
+            argv, return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:
+        parser.error(str(error))
     if unknown:
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
     run_args.output_dir = run_args.output_dir or f"runs/{Path(data_args.dataset).name}-{model_args.architecture}"
@@ -88,6 +91,11 @@ def _unknown_key(key: str, parser: argparse.ArgumentParser) -> str:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
     """Check that the arguments agree with each other, and adapt those of a streamed run."""
+    for name, value in parse_name_values(model_args.processor_kwargs).items():
+        if name in ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size") and (
+            value is not None and (type(value) is not int or value < 1)
+        ):
+            raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
     if data_args.cache_features:
         if data_args.image_augmentation or data_args.text_augmentation:
             raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
@@ -106,3 +114,5 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_ar
         for name in filter(conflicts.get, conflicts):
             raise ValueError(f"streaming cannot be combined with {name}, which needs all training posts at once.")
         adapt_arguments(run_args)
+    if data_args.min_confidence is not None and model_args.init_from is None:
+        raise ValueError("min_confidence needs init_from: an untrained model is confident of nothing.")

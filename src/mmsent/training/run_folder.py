@@ -7,25 +7,29 @@ to the folder can still change the weights.
 """
 
 import errno
+import hashlib
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from datasets import DatasetDict
 from safetensors import SafetensorError
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts.common_corpus import rows_hash
-from mmsent.dataset_scripts.common_files import atomic_write
+from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
+ADAPTER, CURVES = "adapter", "learning_curves.png"
 
 # Arguments that change neither the weights nor the log: an interrupted run can be resumed with other values.
 RESUMABLE_ARGUMENTS = {
+    *("data_dir", "features_dir"),  # what they hold is hashed
     *("output_dir", "overwrite", "resume_from_checkpoint", "save_total_limit", "push_to_hub", "ddp_timeout"),
     *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
@@ -57,6 +61,8 @@ def is_complete(checkpoint: Path) -> bool:
     """Return whether a checkpoint was completed and still has all its files in their full size."""
     try:
         sizes = json.loads((checkpoint / CONTENTS).read_text(encoding="utf-8"))
+        if not isinstance(sizes, dict):
+            return False
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
@@ -129,27 +135,28 @@ def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
 
 
 def refuse_finished(run: Path, overwrite: bool) -> None:
-    """Exit with a message if the folder holds a trained model, or checkpoints of another program."""
+    """Raise a ValueError if the folder holds a trained model, or checkpoints of another program."""
     # An interrupted run may have begun to write its model, but it has settings.json.
     foreign_files = [*run.glob(SAFE_WEIGHTS_NAME), *run.glob("checkpoint-*")] if not (run / SETTINGS).exists() else []
     if ((run / RUN).exists() or foreign_files) and not overwrite:
-        sys.exit(f"{run} holds a trained model. Give another --output_dir, or --overwrite to replace it.")
+        raise ValueError(f"{run} holds a trained model. Give another --output_dir, or --overwrite to replace it.")
 
 
 def begin(run: Path, settings: dict, overwrite: bool) -> None:
     """Prepare the folder for a new run, or for an interrupted one to resume.
 
-    The program exits with a message if the interrupted run had other settings. Only the main process may call this;
+    It is a ValueError if the interrupted run had other settings. Only the main process may call this;
     the other processes call `checkpoints` afterwards.
 
     Args:
         settings: All arguments of the run, and everything else that its result depends on.
-        overwrite: Delete the checkpoints and start from the beginning.
+        overwrite: Delete the outputs of the previous run and start from the beginning.
     """
     settings = json.loads(json.dumps(settings, default=str))
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        for path in [*run.glob("checkpoint-*"), run / RUN, run / SETTINGS]:
+        outputs = (RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", CURVES)
+        for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, outputs))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
         _refuse_other_settings(run, settings)
@@ -177,8 +184,12 @@ def _refuse_other_settings(run: Path, settings: dict) -> None:
     advice = "give another --output_dir, or --overwrite to start from the beginning"
     try:
         previous = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
+        if not isinstance(previous, dict):
+            raise ValueError("it does not hold an object")
     except (OSError, ValueError) as error:
-        sys.exit(f"{run} holds checkpoints of a run whose {SETTINGS} cannot be read ({error}): {advice}.")
+        raise ValueError(
+            f"{run} holds checkpoints of a run whose {SETTINGS} cannot be read ({error}): {advice}."
+        ) from error
     absent = object()
     changes = [
         f"{name} was {previous.get(name)}, is now {settings.get(name)}"
@@ -188,7 +199,7 @@ def _refuse_other_settings(run: Path, settings: dict) -> None:
         and not name.startswith(RESUMABLE_PREFIXES)
     ]
     if changes:
-        sys.exit(
+        raise ValueError(
             f"{run} holds an interrupted run with other settings: {'; '.join(changes)}. Use the previous settings to "
             f"resume it, or {advice}."
         )
@@ -197,6 +208,24 @@ def _refuse_other_settings(run: Path, settings: dict) -> None:
 def corpus_checksum(corpus: DatasetDict) -> str:
     """Return the SHA-256 of the ids, labels, texts and aspects of all splits, in their order."""
     return rows_hash(corpus, ("id", "label", "text", "aspect"))
+
+
+def images_checksum(corpus: DatasetDict) -> str:
+    """Return the SHA-256 of the content of all images, in their order. Where the files lie does not matter."""
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor() as pool:  # the files are read and hashed without Python's lock
+        for split, posts in sorted(undecoded(corpus).items()):
+            for batch in posts.select_columns("images").iter(1000):
+                counts = [len(images) for images in batch["images"]]
+                hashes = pool.map(_image_hash, chain.from_iterable(batch["images"]))
+                digest.update(f"{split} {counts} {' '.join(hashes)}".encode())
+    return digest.hexdigest()
+
+
+def _image_hash(image: dict) -> str:
+    if image["bytes"] is None:
+        return content_hash(Path(image["path"]))
+    return hashlib.sha256(image["bytes"]).hexdigest()
 
 
 def git_revision() -> str | None:

@@ -4,19 +4,20 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from peft import PeftModel
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts.common_files import content_hash
+from mmsent.dataset_scripts.common_files import content_hash, join_names
 from mmsent.evaluation.reports import write_predictions
 from mmsent.evaluation.scores import majority_score, score
 from mmsent.evaluation.subgroups import subgroup_scores
 
 from .arguments import DataArguments, ModelArguments, RunArguments
-from .lora import ADAPTER, save_adapter
+from .lora import save_adapter
 from .posts import RunPosts
-from .run_folder import clear_disk_errors, git_revision
+from .run_folder import ADAPTER, clear_disk_errors, git_revision
 from .trainer import MultimodalTrainer
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "timm", "tokenizers", "peft")
@@ -27,7 +28,8 @@ def run_settings(
 ) -> dict:
     """Return everything that decides how a run goes: an interrupted run can only resume with the same settings."""
     settings = vars(model_args) | vars(data_args) | run_args.to_dict()
-    settings |= {"processes": run_args.world_size, "corpus_sha256": posts.report["corpus_sha256"]}
+    settings["processes"] = run_args.world_size
+    settings |= {name: posts.report[name] for name in ("corpus_sha256", "images_sha256")}
     if posts.streamed:
         # Processes and data workers share the stream, so that their number decides the order of the posts.
         settings["stream_shares"] = posts.splits["train"].shares
@@ -53,6 +55,9 @@ def score_splits(trainer: MultimodalTrainer, posts: RunPosts, output_dir: Path) 
         if split not in posts.splits:
             continue
         logits, outline = trainer.predict(posts.splits[split]).predictions, posts.outlines[split]
+        unscored = [post_id for post_id, row in zip(outline["id"], logits, strict=True) if not np.isfinite(row).all()]
+        if unscored:
+            raise ValueError(f"{split}: the scores of {len(unscored)} posts are not finite: {join_names(unscored)}")
         predictions = logits.argmax(-1)
         scores[split] = score(predictions, labels[split], posts.label_names)
         scores[split]["subgroups"] = subgroup_scores(outline, predictions, labels[split])
@@ -68,7 +73,9 @@ def run_report(
 ) -> dict:
     """Return the content of run.json. `scores` comes from `score_splits`, and `started` from `time.time`."""
     state, args = trainer.state, trainer.args
-    best_step = state.best_global_step or state.max_steps
+    # Trainer names the best evaluation also where the last weights were kept.
+    kept_step = state.best_global_step if args.load_best_model_at_end else None
+    kept_epoch = next((entry["epoch"] for entry in state.log_history if entry["step"] == kept_step), state.epoch)
     counted = {split: outline for split, outline in posts.outlines.items() if not posts.streamed or split != "train"}
     return {
         "command": command,
@@ -76,7 +83,7 @@ def run_report(
         "processes": args.world_size,
         "posts": {split: len(outline) for split, outline in counted.items()},
         **posts.report,
-        "best_epoch": best_step * state.num_train_epochs / state.max_steps,
+        "best_epoch": kept_epoch,
         **scores,
         "seconds": round(time.time() - started),
         "versions": {name: version(name) for name in PACKAGES},

@@ -1,6 +1,7 @@
 """Learning rates of their own for the text encoder, the image encoder and the rest of the model, and training in
 stages."""
 
+import math
 from collections.abc import Callable
 
 from accelerate.utils import extract_model_from_parallel
@@ -24,11 +25,14 @@ def has_part_rates(args: RunArguments) -> bool:
     return has_stages(args) or args.text_learning_rate is not None or args.image_learning_rate is not None
 
 
-def stage_steps(args: RunArguments, num_training_steps: int) -> dict[str, range]:
-    """Return the steps in which each part, `"text"`, `"image"` and `"rest"`, is trained."""
+def stage_steps(args: RunArguments, num_training_steps: int, steps_per_epoch: int) -> dict[str, range]:
+    """Return the steps in which each part, `"text"`, `"image"` and `"rest"`, is trained.
+
+    An epoch is a pass over the posts, also where `max_steps` ends the training.
+    """
 
     def first_step(epoch: float) -> int:
-        return round(epoch * num_training_steps / args.num_train_epochs)
+        return round(epoch * steps_per_epoch)
 
     end = num_training_steps if args.rest_until_epoch is None else first_step(args.rest_until_epoch)
     return {
@@ -41,8 +45,9 @@ def stage_steps(args: RunArguments, num_training_steps: int) -> dict[str, range]
 class RestingEncoders(TrainerCallback):
     """Keep an encoder in eval mode outside its stage, so that its running statistics do not change."""
 
-    def on_step_begin(self, args, state, control, model, **kwargs):
-        stages = stage_steps(args, state.max_steps)
+    def on_step_begin(self, args, state, control, model, train_dataloader, **kwargs):
+        steps_per_epoch = math.ceil(len(train_dataloader) / args.gradient_accumulation_steps)
+        stages = stage_steps(args, state.max_steps, steps_per_epoch)
         resting = tuple(part for part in ("text", "image") if state.global_step not in stages[part])
         unwrap_peft_model(extract_model_from_parallel(model)).resting = resting
 
@@ -66,7 +71,9 @@ def split_parameter_groups(optimizer: Optimizer, model: MultimodalPreTrainedMode
     optimizer.param_groups[:] = groups
 
 
-def add_decay_and_stages(scheduler: LRScheduler, args: RunArguments, num_training_steps: int) -> LambdaLR:
+def add_decay_and_stages(
+    scheduler: LRScheduler, args: RunArguments, num_training_steps: int, steps_per_epoch: int
+) -> LambdaLR:
     """Return a scheduler that multiplies a schedule by `lr_decay` every `lr_decay_steps`, and by zero outside the
     stage of a parameter group.
 
@@ -79,7 +86,7 @@ def add_decay_and_stages(scheduler: LRScheduler, args: RunArguments, num_trainin
             "schedule that depends on the step alone, such as linear."
         )
     decay = 1.0 if args.lr_decay is None else args.lr_decay
-    stages = stage_steps(args, num_training_steps) if has_stages(args) else {}
+    stages = stage_steps(args, num_training_steps, steps_per_epoch) if has_stages(args) else {}
 
     def factor_of(schedule: Callable[[int], float], steps: range | None) -> Callable[[int], float]:
         def factor(step: int) -> float:

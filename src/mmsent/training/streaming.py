@@ -124,7 +124,7 @@ def stream_corpus(
 
 def adapt_arguments(args: RunArguments) -> None:
     """Make the whole training one epoch of `max_steps`. Logs, evaluations and checkpoints that are due after every
-    epoch come `num_train_epochs` times, after equal numbers of steps.
+    epoch come `num_train_epochs` times, after equal numbers of steps, and stages count in the same unit.
 
     Raises:
         ValueError: If `max_steps` is not given.
@@ -132,6 +132,9 @@ def adapt_arguments(args: RunArguments) -> None:
     if args.max_steps <= 0:
         raise ValueError("streaming needs --max_steps: the number of posts, and so the end of an epoch, is not known.")
     args.train_sampling_strategy = "sequential"  # The stream itself is shuffled.
+    for name in ("text_from_epoch", "image_from_epoch", "rest_until_epoch"):
+        if getattr(args, name) is not None:
+            setattr(args, name, getattr(args, name) / args.num_train_epochs)
     for name in ("eval", "logging", "save"):
         strategy = getattr(args, f"{name}_strategy")
         if strategy == "epoch":

@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import torch
 from timm.layers import convert_sync_batchnorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -45,7 +46,11 @@ class MultimodalTrainer(ExactResumeTrainer):
             self.args.train_sampling_strategy = "random"  # Trainer's own groups need encoded posts.
         # Trainer's own smoother takes the labels away from the model, and with them the architecture's other losses.
         self.label_smoother = None
-        unwrap_peft_model(self.model).set_loss(class_weights, self.args.label_smoothing_factor)
+        self.set_class_weights(class_weights)
+
+    def set_class_weights(self, weights: list[float] | None) -> None:
+        """Set the weight of each class in the cross-entropy."""
+        unwrap_peft_model(self.model).set_loss(weights, self.args.label_smoothing_factor)
 
     def adapt_dataloader(self, loader: DataLoader, is_training: bool) -> DataLoader:
         loader = super().adapt_dataloader(loader, is_training)
@@ -64,11 +69,38 @@ class MultimodalTrainer(ExactResumeTrainer):
         order = np.argsort(longest_first(test_dataset))
         return output._replace(predictions=output.predictions[order], label_ids=output.label_ids[order])
 
+    def training_step(self, model, inputs, *args, **kwargs) -> torch.Tensor:
+        """Train on a batch. A loss that is not finite stops the run: all later weights would be useless.
+
+        Raises:
+            ValueError: If the loss is not finite. The message names the step, the posts and the learning rate.
+        """
+        ids = inputs.pop("ids", None) or ["of unknown ids"]
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        if not torch.isfinite(loss):
+            rates = ", ".join(f"{rate:g}" for rate in {group["lr"]: None for group in self.optimizer.param_groups})
+            raise ValueError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()} with the learning rate {rates}, "
+                f"for the posts {', '.join(ids)}. Lower the learning rate, or look at these posts; checkpoints stay."
+            )
+        return loss
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, unless its weights are not finite after the last step."""
+        for name, weight in unwrap_peft_model(self.accelerator.unwrap_model(self.model)).named_parameters():
+            if not weight.isfinite().all():
+                raise ValueError(
+                    f"step {self.state.global_step}: the weights {name} are not finite. Lower the learning rate "
+                    f"({self.args.learning_rate:g}); earlier checkpoints stay."
+                )
+        super().save_model(output_dir, _internal_call)
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Evaluate a batch without the repeated posts that make the last batches of all processes equally long.
 
         Trainer drops the predictions of such posts, but its loss is the mean over the whole batch.
         """
+        inputs.pop("ids", None)
         loader = self.accelerator.gradient_state
         if self.args.world_size == 1 or not loader.end_of_dataloader or loader.remainder <= 0:
             return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
@@ -89,7 +121,7 @@ class MultimodalTrainer(ExactResumeTrainer):
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if has_stages(self.args) or self.args.lr_decay is not None:
-            self.lr_scheduler = add_decay_and_stages(scheduler, self.args, num_training_steps)
+            self.lr_scheduler = add_decay_and_stages(scheduler, self.args, num_training_steps, self.steps_per_epoch)
         return self.lr_scheduler
 
 
