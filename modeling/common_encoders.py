@@ -9,7 +9,14 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    PreTrainedConfig,
+)
 
 from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
 from .common_loading import check_source
@@ -20,6 +27,9 @@ OWN_ENCODERS = {"word_vectors": (WordVectorsConfig, WordVectors), **OWN_CNNS}
 
 # Fields that describe the origin and the task of a backbone. A model that contains the backbone has its own.
 _CHECKPOINT_FIELDS = ("dtype", "_name_or_path", "architectures", "transformers_version", "label_names", "num_classes")
+
+# Models with a decoder, of which transformers can build the encoder alone.
+T5_TYPES = ("t5", "mt5", "umt5")
 
 # The number of images that a CPU encodes at once without gradients. The feature maps of more images do not fit its
 # cache: 64 images at 224 pixels at once take EfficientNet-lite0 two to five times as long.
@@ -48,27 +58,52 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
 
     Raises:
         OSError: If there is no such backbone.
-        ValueError: If the whole model does not have this encoder.
+        ValueError: If the whole model does not have this encoder, or the model is not a text encoder.
     """
     check_source(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type == "timm_wrapper":
         config.do_pooling = False
+    # Of a model with two towers, such as CLIP or SigLIP, take one.
+    tower = getattr(config, {"text": "text_config", "image": "vision_config"}[part], None)
+    config = tower if isinstance(tower, PreTrainedConfig) and hasattr(config, "vision_config") else config
     # The head has float32, and transformers would keep the type of the file, which is often float16 or bfloat16.
-    model = AutoModel.from_pretrained(name_or_path, config=config, use_safetensors=True, dtype=torch.float32)
+    if type(config) not in MODEL_MAPPING or (config.is_encoder_decoder and config.model_type not in T5_TYPES):
+        raise ValueError(f"{name_or_path}: transformers cannot build the encoder of a {config.model_type} alone.")
+    model = _auto_class(config).from_pretrained(name_or_path, config=config, use_safetensors=True, dtype=torch.float32)
     if not hasattr(model, f"{part}_encoder"):
-        return _without_pooler(model), config
+        backbone = _without_pooler(model)
+        if part == "text":
+            _check_text_backbone(backbone, name_or_path)
+        return backbone, config
     encoder = getattr(model, f"{part}_encoder")
     if encoder is None:
         raise ValueError(f"{name_or_path}: this {config.model_type} was trained without {part} encoder.")
     return encoder.backbone, getattr(config, f"{part}_config")
 
 
+def _auto_class(config: PreTrainedConfig) -> type:
+    """Return the class that builds a backbone: for T5 and its kind, the one without the decoder."""
+    return AutoModelForTextEncoding if config.model_type in T5_TYPES else AutoModel
+
+
+@torch.no_grad()
+def _check_text_backbone(backbone: nn.Module, name_or_path: str | Path) -> None:
+    """Check that a backbone turns token ids into one vector per token."""
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    try:
+        shape = backbone(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.shape
+    except Exception as error:  # whatever the code of a stranger's backbone raises
+        raise ValueError(f"{name_or_path}: {type(backbone).__name__} cannot be a text encoder: {error}") from error
+    if shape[:2] != ids.shape:
+        raise ValueError(f"{name_or_path}: {type(backbone).__name__} makes {shape[1]} vectors of 2 tokens.")
+
+
 def _build(config: PreTrainedConfig) -> nn.Module:
     """Build a backbone with new weights."""
     if config.model_type in OWN_ENCODERS:
         return OWN_ENCODERS[config.model_type][1](config)
-    return _without_pooler(AutoModel.from_config(config))
+    return _without_pooler(_auto_class(config).from_config(config))
 
 
 def _without_pooler(backbone: nn.Module) -> nn.Module:
@@ -85,6 +120,12 @@ class TextEncoder(nn.Module):
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
         self.backbone = _build(config)
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """The weights that the backbone has under two names, such as T5's embeddings, which are saved once."""
+        tied = getattr(self.backbone, "all_tied_weights_keys", {})
+        return {f"backbone.{name}": f"backbone.{source}" for name, source in tied.items()}
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if isinstance(self.backbone, WordVectors):

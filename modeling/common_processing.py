@@ -106,6 +106,10 @@ class MultimodalProcessor(ProcessorMixin):
         else:
             check_source(text)
             tokenizer = AutoTokenizer.from_pretrained(text)
+            if tokenizer.pad_token is None:  # as of GPT-2; padding is masked, so any token can pad
+                tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+            if tokenizer.pad_token is None:
+                raise ValueError(f"{text}: the tokenizer has no token for padding: set its pad_token, and save it.")
         return cls(_image_processor(image, image_size), tokenizer, **kwargs)
 
     @property
@@ -171,7 +175,8 @@ class MultimodalProcessor(ProcessorMixin):
         texts = [prepare_text(text, self.text_steps or []) for text in texts]
         blank = [not text.strip() for text in texts]
         # A blank text is encoded as one unknown word, so that its row is not empty, and then masked.
-        filled = [self.tokenizer.unk_token if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]
+        blank_word = self.tokenizer.unk_token or self.tokenizer.pad_token
+        filled = [blank_word if is_blank else text for text, is_blank in zip(texts, blank, strict=True)]
         encoded = self.tokenizer(filled, max_length=max_length, **options)
         if any(encoding.overflowing for encoding in encoded.encodings):
             logger.warning_once(f"A text or aspect has over {max_length} tokens: the first {max_length} are kept.")
