@@ -1,4 +1,4 @@
-"""The wheel is complete: installed where this checkout cannot be imported, it predicts, loads corpora and saves code."""
+"""The wheel is complete: installed where this checkout cannot be imported, it predicts and loads corpora."""
 
 import os
 import subprocess
