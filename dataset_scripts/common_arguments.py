@@ -11,15 +11,18 @@ from typing import Any
 import yaml
 from datasets import DatasetDict
 from datasets.exceptions import DatasetsError
+from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import httpx
 from pyarrow import ArrowException
 from safetensors import SafetensorError
 
 from .common_loading import CORPORA, load_corpus
 
-
 # What wrong arguments, files and connections raise. Other errors are defects of the program and show a traceback.
-USER_ERRORS = (ValueError, OSError, ImportError, ArrowException, DatasetsError, SafetensorError, httpx.HTTPError)
+USER_ERRORS = (
+    *(ValueError, OSError, ImportError, ArrowException, DatasetsError, SafetensorError, httpx.HTTPError),
+    StrictDataclassError,  # a field of a config has another type
+)
 
 
 class _Loader(yaml.SafeLoader):

@@ -63,6 +63,14 @@ train.main()"""
     assert "Traceback" not in second.stderr
 
 
+def test_a_wrong_field_of_the_model_is_one_line(tmp_path):
+    command = [sys.executable, "train.py", "--model_kwargs", "hops=two", "--output_dir", str(tmp_path / "run")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "'hops' expected int, got str" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_wrong_argument_is_one_line(tmp_path, debug):
     command = [sys.executable, "train.py", "--dataset", "nothing", "--output_dir", str(tmp_path / "run")]

@@ -127,6 +127,10 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (
+            ["--early_stopping_patience=2", "--eval_strategy=no", "--save_strategy=no", "--load_best_model_at_end=no"],
+            "early_stopping_patience needs evaluations",
+        ),
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
         (["--processor_kwargs", "max_images=two"], "max_images=two: give a whole number"),

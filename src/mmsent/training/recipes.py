@@ -96,6 +96,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_ar
             value is not None and (type(value) is not int or value < 1)
         ):
             raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
+    if run_args.early_stopping_patience is not None and run_args.eval_strategy == "no":
+        raise ValueError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
     if data_args.cache_features:
         if data_args.image_augmentation or data_args.text_augmentation:
             raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
