@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmsent.modeling.common_images import BadImageError
 from mmsent.training.augmentation import AugmentedPosts
 
 
@@ -82,3 +83,11 @@ def test_a_change_depends_only_on_seed_epoch_and_post(rows):
     assert pixels(1, 2) == pixels(1, 2, read_before=(1, 0, 1))
     assert len({pixels(1, 2), pixels(2, 2), pixels(1, 3), pixels(1, 2, row=1)}) == 4
     assert torch.equal(torch.get_rng_state(), state)  # dropout's random numbers stay the same
+
+
+def test_a_bad_image_leaves_the_random_state(rows):
+    rows[0]["images"] = [{"bytes": b"damaged", "path": None}]
+    state = torch.get_rng_state()
+    with pytest.raises(BadImageError):
+        AugmentedPosts(rows, ["flip"], None, seed=0)[0]
+    assert torch.equal(torch.get_rng_state(), state)

@@ -132,6 +132,7 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
             "early_stopping_patience needs evaluations",
         ),
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
+        (["--processor_kwargs", "nothing=2"], "nothing: the processor has no such argument"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
         (["--processor_kwargs", "max_images=two"], "max_images=two: give a whole number"),
     ],

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
@@ -91,7 +92,10 @@ def _unknown_key(key: str, parser: argparse.ArgumentParser) -> str:
 
 def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
     """Check that the arguments agree with each other, and adapt those of a streamed run."""
+    processor_arguments = signature(ARCHITECTURES[model_args.architecture].processor).parameters
     for name, value in parse_name_values(model_args.processor_kwargs).items():
+        if name not in {*processor_arguments, "vocab_size", "image_size"}:
+            raise ValueError(f"processor_kwargs {name}: the processor has no such argument.")
         if name in ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size") and (
             value is not None and (type(value) is not int or value < 1)
         ):
