@@ -216,8 +216,13 @@ def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
 def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:
     """Yield id, ANP, path without suffix and image name of every post in the folders of the ANPs."""
     without_text = without_image = 0
-    for anp in sorted(list_files(folder / FOLDER)):
-        names = list_files(folder / FOLDER / anp)
+    entries = sorted(list_files(folder / FOLDER))
+    others = [name for name in entries if name.startswith(".") or not (folder / FOLDER / name).is_dir()]
+    if others:
+        notes.append(f"{len(others)} entries of {FOLDER} are not folders of an ANP: {join_names(others)}")
+    for anp in (name for name in entries if name not in others):
+        # Files with a dot, such as ._1.jpg, are those of the system that copied the folder.
+        names = [name for name in list_files(folder / FOLDER / anp) if not name.startswith(".")]
         texts, images = ({name[: -len(end)] for name in names if name.endswith(end)} for end in (".json", ".jpg"))
         without_text += len(images - texts)
         without_image += len(texts - images)

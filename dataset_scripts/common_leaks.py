@@ -69,10 +69,11 @@ def hash_image(image: dict | str) -> ImageHashes | None:
     """
     path, content = (image, None) if isinstance(image, str) else (image["path"], image["bytes"])
     if content is None:
-        try:
-            content = Path(path).read_bytes()
-        except FileNotFoundError:
+        if not Path(path).exists():
             return None
+        if not Path(path).is_file():  # Reading a pipe or a device would never end.
+            return ImageHashes(hashlib.sha256(path.encode()).digest(), error=f"{path}: it is not a regular file")
+        content = Path(path).read_bytes()
     file_hash = hashlib.sha256(content).digest()
     try:
         decoded = load_image({"path": path, "bytes": content})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
+from mmsent.modeling import common_images, common_text
+
 from .common_corpus import Corpus
 from .common_files import content_hash
 
@@ -24,6 +26,8 @@ CORPORA = {
 }
 # The shared files that decide what a corpus holds.
 SHARED = [f"common_{name}.py" for name in ("anp", "corpus", "files", "leaks", "schema", "splits", "tables")]
+# The functions of the models that decide which posts a clean variant drops.
+SHARED_MODELING = [Path(module.__file__) for module in (common_images, common_text)]
 
 
 def load_corpus(
@@ -94,6 +98,8 @@ def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
 def source_hash(name: str) -> str:
     """Return the SHA-256 of the code of a corpus, the shared code and its split files."""
     digest = hashlib.sha256()
+    for path in SHARED_MODELING:
+        digest.update(f"{path.name}\0{content_hash(path)}\0".encode())
     own_files = sorted(path for path in corpus_folder(name).rglob("*") if path.suffix in (".py", ".txt"))
     for path in [*(ROOT / file for file in SHARED), *own_files]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

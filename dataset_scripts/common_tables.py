@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -73,6 +73,25 @@ def read_all_rows(path: Path, delimiter: str) -> Iterator[dict[str, str] | Value
             yield cells if isinstance(cells, ValueError) else dict(zip(header, cells, strict=True))
 
 
+def refuse_utf16(path: Path) -> None:
+    """Raise a ValueError for a file in UTF-16 or UTF-32: it begins with a byte order mark, or has a zero byte."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or (b"\0" in start):
+        raise ValueError(
+            f"{path}, line 1: the file is UTF-16 or UTF-32; convert it to UTF-8, for example with "
+            "`iconv -f UTF-16 -t UTF-8 OLD > NEW`"
+        )
+
+
+def require_posts(path: Path, count: int) -> None:
+    """Raise a ValueError if the file of a split has no posts, because the split would be missing without a word."""
+    if not count:
+        raise ValueError(
+            f"{path}, line 1: the file has no posts; get it again, or remove it to load the corpus without this split"
+        )
+
+
 def decode_utf8(raw: bytes) -> str:
     """Decode UTF-8; `read_records` reports a record with invalid bytes as an error."""
     return raw.decode("utf-8-sig", "surrogateescape")
@@ -86,7 +105,7 @@ def read_records(
     Each record must have as many cells as the first one. If a line does not begin a valid record, only this line is
     an error: the lines that an open quote swallowed are read again.
     """
-    offset, line, width = file.tell(), 1, None
+    offset, line, header = file.tell(), 1, None
     unread: deque[bytes] = deque()
     taken: list[bytes] = []
 
@@ -105,7 +124,7 @@ def read_records(
         limit = csv.field_size_limit(MAX_CELL)
         try:
             cells = next(reader, None)
-            problem = _problem(cells, width) if cells else None
+            problem = _problem(cells, header) if cells else None
         except csv.Error as error:
             problem = str(error)
         finally:
@@ -118,25 +137,39 @@ def read_records(
         elif cells is None:
             return
         elif cells:
-            width = width or len(cells)
+            header = header or cells
             yield Record(offset, line, cells)
         offset += sum(map(len, taken))
         line += len(taken)
 
 
 def _header(path: Path, records: Iterator[Record]) -> list[str]:
-    cells = next(records, Record(0, 1, [])).cells
+    refuse_utf16(path)
+    _, line, cells = next(records, Record(0, 1, []))
     if isinstance(cells, ValueError):
         raise ValueError(f"{path}, {cells}")
-    return [name.strip() for name in cells]
+    names = [name.strip() for name in cells]
+    refuse_repeated_columns(names, f"{path}, line {line}")
+    return names
 
 
-def _problem(cells: list[str], width: int | None) -> str | None:
-    if width is not None and len(cells) != width:
+def refuse_repeated_columns(names: list[str], where: str) -> None:
+    """Raise a ValueError if two columns have one name, because a row would lose one of their cells."""
+    repeated = [name for name, count in Counter(filter(None, names)).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{where}: two columns have the name {repeated[0]!r}; rename or remove one of them")
+
+
+def _problem(cells: list[str], header: list[str] | None) -> str | None:
+    """Return what is wrong with a record, or None. The first record of a table has no header to compare with."""
+    names = header or cells
+    if len(cells) != len(names):
+        missing = f"; column {names[len(cells)]!r} is missing" if len(cells) < len(names) else ""
         return (
-            f"{len(cells)} columns where the header names {width}; put cells that hold a delimiter or a line "
-            "end in quotes"
+            f"{len(cells)} columns where the header names {len(names)}{missing}; put cells that hold a delimiter or a "
+            "line end in quotes"
         )
-    if any(UNDECODED.search(cell) for cell in cells):
-        return "not UTF-8"
+    for name, cell in zip(names, cells, strict=True):
+        if UNDECODED.search(cell):
+            return f"not UTF-8 in column {name!r}" if header else "not UTF-8"
     return None

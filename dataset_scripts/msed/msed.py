@@ -8,7 +8,7 @@ from datasets import BuilderConfig, Value
 from ..common_corpus import Corpus, with_clean
 from ..common_files import find_images, image_paths, release_folder
 from ..common_schema import LABELS, features
-from ..common_tables import read_rows_at, read_table
+from ..common_tables import read_rows_at, read_table, require_posts
 
 # The possible folders of each split: copies of the release give the validation split different names.
 FOLDERS = {"train": ("train",), "validation": ("dev", "valid", "validation", "val"), "test": ("test",)}
@@ -50,6 +50,7 @@ class MSED(Corpus):
                 splits[split].append(f"{split}-{number}")
                 sources[f"{split}-{number}"] = (name, offset, f"{number}.jpg")
             count = len(splits[split])
+            require_posts(path, count)
             if count != COUNTS[split]:
                 notes.append(f"{path} has {count} posts, the release {COUNTS[split]}")
             images = [f"{number}.jpg" for number in range(1, count + 1)]

@@ -13,6 +13,7 @@ from ..common_corpus import Corpus, with_clean
 from ..common_files import check_file_name, decode_text, find_images, image_paths, release_folder
 from ..common_schema import features
 from ..common_splits import hash_split
+from ..common_tables import require_posts
 
 FILES = {"train": "zol_Train_jieba.txt", "validation": "zol_Dev_jieba.txt", "test": "zol_Test_jieba.txt"}
 IMAGES = "img"
@@ -116,6 +117,7 @@ class MultiZOL(Corpus):
                 notes.append(f"data_dir has no {file_name}: its samples are in no split")
                 continue
             samples = read_samples(folder / file_name, SCORES[self.config.classes])
+            number = 0
             for number, (offset, sample) in enumerate(samples, start=1):
                 post_id = f"{file_split}-{number}"
                 by_review = self.scheme == "review"
@@ -123,6 +125,7 @@ class MultiZOL(Corpus):
                 splits[split].append(post_id)
                 sources[post_id] = (file_name, offset)
                 image_names.update(sample["images"])
+            require_posts(folder / file_name, number)
         image_folder, absent = find_images(folder / IMAGES, image_names)
         return self.generators(splits, sources, notes + absent, folder=str(folder), image_folder=image_folder)
 

@@ -20,6 +20,7 @@ from ..common_files import (
     release_folder,
 )
 from ..common_schema import LABELS, TARGET, features
+from ..common_tables import require_posts
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 # Possible places of the images, relative to data_dir. TomBERT's download has them beside it.
@@ -112,6 +113,7 @@ class Twitter(Corpus):
             for row in read_tweets(folder / file_name):
                 splits[split].append(f"{split}-{row['index']}")
                 sources[f"{split}-{row['index']}"] = row
+            require_posts(folder / file_name, len(splits[split]))
         image_names = {row["image"] for row in sources.values()}
         image_folder, absent = find_images(self._image_dir(folder), image_names)
         captions = read_captions(option_path("captions", self.config.captions)) if self.config.captions else None

@@ -1,6 +1,7 @@
 """The command `mmsent audit`."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -106,11 +107,18 @@ def test_command_without_train(tmp_path, capsys, run_audit):
     assert "data_dir has no train.tsv" in capsys.readouterr().out
 
 
-def test_errors_are_one_line(tmp_path, run_audit):
-    with pytest.raises(SystemExit, match="error: twitter2015 cannot be downloaded: pass data_dir"):
-        run_audit("twitter2015")
-    with pytest.raises(SystemExit, match="error: data_dir .*nowhere does not exist"):
-        run_audit("vso", "--data_dir", str(tmp_path / "nowhere"))
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["twitter2015"], "error: twitter2015 cannot be downloaded: pass data_dir"),
+        (["vso", "--data_dir", "nowhere"], "error: data_dir .*nowhere does not exist"),
+    ],
+)
+def test_errors_are_one_line(run_audit, capsys, argv, message):
+    with pytest.raises(SystemExit) as stop:
+        run_audit(*argv)
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.slow

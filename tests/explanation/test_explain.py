@@ -183,11 +183,11 @@ def test_the_command_as_a_process(run, tmp_path):
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
         ("comn", [], "give a text, images or both"),
         ("mimn", ["--text", "a"], "give --aspect"),
-        (None, ["--text", "a"], "is not a run folder"),
+        (None, ["--text", "a"], "./nowhere"),
     ],
 )
 def test_errors_name_what_is_wrong(name, argv, message, run, command, capsys):
     with pytest.raises(SystemExit) as error:
-        command("--model", run.get(name, "nowhere"), *argv)
+        command("--model", run.get(name, "./nowhere"), *argv)
     assert error.value.code
     assert message in str(error.value.code) + capsys.readouterr().err

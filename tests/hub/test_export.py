@@ -1,6 +1,7 @@
 """The command `mmsent export`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,17 +107,19 @@ def test_card_of_listed_splits(release, tmp_path, load):
     assert "Redistribution: **unclear**" in body
 
 
-def test_finished_export_is_not_overwritten(tmp_path, run_export):
+def test_finished_export_is_not_overwritten(tmp_path, run_export, capsys):
     folder = write_msed(tmp_path / "msed")
     output = run_export("msed", folder)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    with pytest.raises(SystemExit, match="out holds a finished export: choose another folder, or remove it"):
+    with pytest.raises(SystemExit, match="2"):
         run_export("msed", folder)
+    assert "out holds a finished export: choose another folder, or remove it" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
-    with pytest.raises(SystemExit, match="other holds other files: choose another folder"):
+    with pytest.raises(SystemExit, match="2"):
         run_export("msed", folder, output="other")
+    assert "other holds other files: choose another folder" in capsys.readouterr().err
 
 
 def test_interrupted_export_continues(tmp_path, load, monkeypatch):
@@ -154,8 +157,10 @@ def test_images_that_cannot_be_decoded(tmp_path, load, policy, capsys, run_expor
     (folder / "images" / "3.jpg").unlink()
     (folder / "images" / "4.jpg").write_bytes(b"not an image")
     if policy == "error":
-        with pytest.raises(SystemExit, match=r"error: 2 images cannot be decoded:\n.*3\.jpg: .*\n.*4\.jpg: "):
+        with pytest.raises(SystemExit, match="2"):
             run_export("twitter2015", folder)
+        error = capsys.readouterr().err
+        assert re.search(r"error: 2 images cannot be decoded: .*3\.jpg: .*4\.jpg: ", error)
         assert not (tmp_path / "out").exists()
         return
     output = run_export("twitter2015", folder, "--on_bad_image", policy)

@@ -14,15 +14,15 @@ from shutil import copy2
 
 import gradio as gr
 from huggingface_hub import metadata_load
-from transformers import pipeline
 
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line
 from mmsent.explanation.attribution import explain_post
 from mmsent.explanation.html import to_section
 from mmsent.inference.examples import example_posts
 from mmsent.inference.post_files import open_posts
-from mmsent.inference.predict import predict_rows
+from mmsent.inference.predict import load_pipeline, predict_rows
 from mmsent.modeling.common_images import MAX_IMAGE_BYTES
-from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
+from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 MAX_ROWS = 1000  # of a table; `mmsent predict` reads any number
 BATCH_SIZE = 16
@@ -167,14 +167,14 @@ def main() -> None:
     args = parser.parse_args(sys.argv[1:])
     if args.model is None:
         parser.error("--model is required: give a run folder or a Hub id.")
-    try:
-        pipe = pipeline(TASK, model=args.model, pipeline_class=ImageTextSentimentPipeline)
-    except (OSError, ValueError) as error:
-        parser.error(f"--model {args.model}: {error}")
-    build(pipe, Path(args.model).name).launch(
-        server_port=args.port,
-        max_file_size=MAX_IMAGE_BYTES,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        ssr_mode=False,
-        footer_links=[],
-    )
+    if args.port is not None and not 0 < args.port < 65536:
+        parser.error(f"--port {args.port} is not between 1 and 65535.")
+    with exit_with_one_line(parser.prog):
+        pipe = load_pipeline(args.model)
+        build(pipe, Path(args.model).name).launch(
+            server_port=args.port,
+            max_file_size=MAX_IMAGE_BYTES,
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+            ssr_mode=False,
+            footer_links=[],
+        )

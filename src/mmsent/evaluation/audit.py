@@ -3,14 +3,13 @@
 import argparse
 import itertools
 import json
-import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
-from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, load_named_corpus
+from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report, undecoded
 from mmsent.dataset_scripts.common_leaks import KINDS, Traces, find_leaks, leaking_rows
 
@@ -112,7 +111,9 @@ def _agreement(corpus: DatasetDict) -> dict[str, float]:
 
 def render(title: str, report: dict) -> str:
     """Return a report as one page of plain text."""
-    lines = [title, "=" * len(title), "", *_render_posts(report), "", "Splits share", *_render_leaks(report)]
+    lines = [title, "=" * len(title), "", *_render_posts(report)]
+    if report["leaks"]:
+        lines += ["", "Splits share", *_render_leaks(report)]
     lines += ["", "Images"]
     for split, images in report["images"].items():
         lines.append(
@@ -123,7 +124,11 @@ def render(title: str, report: dict) -> str:
     if report["text_encodings"]:
         encodings = ", ".join(f"{count} {name}" for name, count in report["text_encodings"].items())
         lines += ["", f"Texts were read as: {encodings}"]
-    lines += ["", "Always predicting the most frequent label of train gives (with the 95 % interval of the accuracy)"]
+    if report["majority"]:
+        lines += [
+            "",
+            "Always predicting the most frequent label of train gives (with the 95 % interval of the accuracy)",
+        ]
     for split, scores in report["majority"].items():
         low, high = scores["accuracy_interval"]
         accuracy = f"accuracy {scores['accuracy']:.2f} ({low:.2f} to {high:.2f})"
@@ -171,12 +176,12 @@ def main() -> None:
     add_corpus_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file")
     args = parser.parse_args()
-    try:
+    with exit_with_one_line(parser.prog):
+        if args.json and not args.json.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {args.json.parent}, which --json names")
         corpus = load_named_corpus(args)
         report = audit(corpus)
         config = next(iter(corpus.values())).info.config_name
         print(render(f"{args.name}, config {config}", report), end="")
         if args.json:
             args.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except (ValueError, OSError) as error:  # The user can correct these; other errors are defects.
-        sys.exit(f"error: {error}")

@@ -10,7 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from transformers import AutoModelForSequenceClassification, AutoProcessor
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.modeling.common_loading import load_model, load_processor
 
 from .attribution import Explanation, explain_post
 from .figure import find_browser, write_png
@@ -36,6 +37,9 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     unknown = [str(path) for path in args.output if path.suffix not in (".html", ".png")]
     if unknown:
         parser.error(f"--output {' '.join(unknown)}: the suffix must be .html or .png.")
+    for path in args.output:
+        if not path.parent.is_dir() or path.is_dir():
+            parser.error(f"--output {path}: it is a folder, or the folder that would hold it does not exist.")
     if any(path.suffix == ".png" for path in args.output):
         try:
             find_browser()
@@ -47,14 +51,10 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
 def main() -> None:
     """Run the command."""
     parser, args = parse_arguments(sys.argv[1:])
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(args.model)
-        processor = AutoProcessor.from_pretrained(args.model)
-    except (OSError, ValueError) as error:
-        sys.exit(f"--model {args.model} is not a run folder or Hub id that can be read: {error}")
-    if model.reads_aspect and not args.aspect:
-        parser.error(f"a {model.config.model_type} model judges an aspect: give --aspect.")
-    try:
+    with exit_with_one_line(parser.prog):
+        model, processor = load_model(args.model), load_processor(args.model)
+        if model.reads_aspect and not args.aspect:
+            raise ValueError(f"a {model.config.model_type} model judges an aspect: give --aspect.")
         explanation = explain_post(model, processor, args.text, args.image, args.aspect, args.label)
         print(format_scores(explanation))
         for path in args.output:
@@ -63,8 +63,6 @@ def main() -> None:
             else:
                 path.write_text(to_html(explanation), encoding="utf-8")
             print(f"wrote {path}")
-    except (ImportError, ValueError, RuntimeError) as error:
-        sys.exit(str(error))
 
 
 def format_scores(explanation: Explanation) -> str:

@@ -1,9 +1,10 @@
 """Write the cards of models and Spaces, and the scores of a model in the form of the Hub's leaderboards."""
 
-import json
 from pathlib import Path
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, SpaceCard, SpaceCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedConfig
 
 from mmsent.dataset_scripts import CORPORA, corpus_class
@@ -43,7 +44,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         template_path=TEMPLATES / "model_card.md",
         title=repo_id.rpartition("/")[2],
         task=TASKS[settings["modalities"]],
-        labels=[config.id2label[index] for index in range(config.num_labels)],
+        labels=[_cell(config.id2label[index]) for index in range(config.num_labels)],
         architecture=config.model_type,
         text_encoder=config.text_config.model_type,
         image_encoder=config.image_config.model_type,
@@ -51,16 +52,18 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         config_name=settings["dataset_config"],
         redistribution=redistribution,
         reason=reason,
-        repo_id=json.dumps(repo_id),
-        post=json.dumps(post, ensure_ascii=False),
+        repo_id=repr(repo_id),
+        post=repr(post),
         run=run,
         split=split,
         scores=scores,
         majority=run["majority"][split],
         score_rows=[(name, system, rows[name]) for name in run["scores"] for system, rows in systems.items()],
         chosen_on_validation=settings["load_best_model_at_end"],
-        subgroups=sorted(scores["subgroups"].items(), key=lambda item: item[1]["accuracy"]),
-        weakest_label=weakest_label,
+        subgroups=[
+            (_cell(name), row) for name, row in sorted(scores["subgroups"].items(), key=lambda i: i[1]["accuracy"])
+        ],
+        weakest_label=_cell(weakest_label),
         weakest_f1=f1_scores[weakest_label],
         percent="{:.1%}".format,
         interval=lambda row: "{:.1%} to {:.1%}".format(*row["accuracy_interval"]),
@@ -79,14 +82,14 @@ def _card_data(
         library_name="transformers",
         pipeline_tag=PIPELINE_TAG,
         tags=["sentiment-analysis", "multimodal", "image-text-sentiment", "mmsent", config.model_type],
-        datasets=[settings["dataset"]] if "/" in settings["dataset"] else None,
+        datasets=[settings["dataset"]] if is_hub_dataset(settings["dataset"]) else None,
         metrics=["accuracy", "f1"],
         model_name=repo_id.rpartition("/")[2],
         eval_results=[
             EvalResult(
                 task_type=PIPELINE_TAG,
                 task_name="Sentiment of a text with images",
-                dataset_type=settings["dataset"],
+                dataset_type=public_name(settings["dataset"]),
                 dataset_name=corpus,
                 dataset_config=settings["dataset_config"],
                 dataset_split=split,
@@ -122,7 +125,7 @@ def eval_result_entries(run: dict, settings: dict) -> list[EvalResultEntry]:
     notes = {"accuracy": f"{split} split, 95 % interval {low:.4f} to {high:.4f}"}
     return [
         EvalResultEntry(
-            dataset_id=settings["dataset"],
+            dataset_id=public_name(settings["dataset"]),
             task_id=f"{settings['dataset_config'] or 'default'}_{metric}",
             value=round(run["scores"][split][metric], 4),
             notes=notes.get(metric, f"{split} split"),
@@ -136,8 +139,34 @@ def reported_split(run: dict) -> str:
     return "test" if "test" in run["scores"] else "validation"
 
 
+def is_repo_id(name: str) -> bool:
+    """Return whether a name has the form of an id on the Hub: user, slash, name."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
+
+
+def is_hub_dataset(dataset: str) -> bool:
+    """Return whether the dataset of a run is an id on the Hub and not a local folder."""
+    return is_repo_id(dataset) and not Path(dataset).exists() and not Path(dataset).parent.is_dir()
+
+
+def public_name(dataset: str) -> str:
+    """Return the name of a dataset that may be published: of a local folder only its last part."""
+    if dataset in CORPORA or is_hub_dataset(dataset):
+        return dataset
+    return Path(dataset).name or "local folder"
+
+
+def _cell(text: str) -> str:
+    """Return a text that can stand in a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def redistribution_of(dataset: str) -> tuple[str, str, str]:
     """Return the name of a corpus, whether its posts may be redistributed, and why."""
     if dataset not in CORPORA:
-        return dataset.rstrip("/").rpartition("/")[2], "unclear", "see the card of the corpus"
+        return public_name(dataset).rpartition("/")[2], "unclear", "see the card of the corpus"
     return dataset, *corpus_class(dataset).REDISTRIBUTION

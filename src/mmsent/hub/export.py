@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from datasets.table import embed_table_storage
 from huggingface_hub import DatasetCard
 from tqdm.auto import tqdm
 
-from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, load_named_corpus
+from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import CLEAN, corpus_notes, missing_report, rows_hash
 from mmsent.dataset_scripts.common_files import atomic_write, content_hash
 from mmsent.dataset_scripts.common_loading import corpus_class, corpus_folder
@@ -135,11 +134,9 @@ def main() -> None:
         help="what to do if an image cannot be decoded: stop, drop its post, or drop only the image",
     )
     args = parser.parse_args()
-    try:
+    with exit_with_one_line(parser.prog):
         corpus, bad_images = screen_images(load_named_corpus(args), args.on_bad_image)
         for split, reasons in bad_images.items():
             print(f"{split}: {len(reasons)} images cannot be decoded: " + "; ".join(reasons[:10]))
         export(corpus, args.name, next(iter(corpus.values())).info.config_name, args.output)
-    except (ValueError, OSError) as error:  # The user can correct these; other errors are defects.
-        sys.exit(f"error: {error}")
     print(f"{sum(corpus.num_rows.values())} posts are in {args.output}: load_dataset({str(args.output)!r})")

@@ -14,9 +14,11 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
 
-from .staging import REPO_ID, stage_corpus, stage_model, stage_space
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+
+from .cards import is_repo_id
+from .staging import stage_corpus, stage_model, stage_space
 
 REPO_TYPES = {"model": "model", "corpus": "dataset", "space": "space"}
 
@@ -24,16 +26,13 @@ REPO_TYPES = {"model": "model", "corpus": "dataset", "space": "space"}
 def main() -> None:
     """Run the command."""
     args = parse_arguments(sys.argv[1:])
-    with tempfile.TemporaryDirectory() as temporary:
+    with exit_with_one_line("mmsent push"), tempfile.TemporaryDirectory() as temporary:
         folder = args.dry_run or Path(temporary)
-        try:
-            stage(args, folder)
-            if args.dry_run is None:
-                print(upload(folder, args.repo_id, REPO_TYPES[args.kind], args.private))
-            else:
-                print(f"{folder} holds what would be uploaded to {args.repo_id}")
-        except (ValueError, HfHubHTTPError) as error:
-            sys.exit(str(error))
+        stage(args, folder)
+        if args.dry_run is None:
+            print(upload(folder, args.repo_id, REPO_TYPES[args.kind], args.private))
+        else:
+            print(f"{folder} holds what would be uploaded to {args.repo_id}")
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -47,8 +46,10 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--private", action="store_true", help="make the repository visible only to you")
     parser.add_argument("--dry_run", type=Path, metavar="FOLDER", help="write the files here and upload nothing")
     args = parser.parse_args(argv)
-    if REPO_ID.fullmatch(args.repo_id) is None:
-        parser.error(f"--repo_id {args.repo_id} does not have the form user/name")
+    if not is_repo_id(args.repo_id):
+        parser.error(f"--repo_id {args.repo_id} does not have the form user/name, of letters, digits, '-', '_', '.'")
+    if args.dry_run is not None and args.dry_run.exists() and not args.dry_run.is_dir():
+        parser.error(f"--dry_run {args.dry_run} is a file: name a new or empty folder")
     if args.dry_run is not None and args.dry_run.exists() and any(args.dry_run.iterdir()):
         parser.error(f"--dry_run {args.dry_run}: the folder is not empty")
     return args

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import yaml
 from huggingface_hub import eval_result_entries_to_yaml
-from transformers import pipeline
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.inference.examples import example_posts
-from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
+from mmsent.inference.predict import load_pipeline
+from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 from mmsent.training.run_folder import RUN, SETTINGS
 
-from .cards import eval_result_entries, make_card, make_space_card
+from .cards import eval_result_entries, is_repo_id, make_card, make_space_card, public_name
 from .export import CARD, STATE
 from .wheel import license_text, requirements, write_wheel
 
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", SAFE_WEIGHTS_NAME)
 NOT_UPLOADED = {RUN, SETTINGS}
-REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # The Hub installs requirements.txt before it copies any other file of a Space, so a wheel cannot be named there.
 APP = """import shutil
 import sys
@@ -52,12 +51,12 @@ def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
     for pattern in MODEL_FILES:
         for path in run_folder.glob(pattern):
             if path.name not in NOT_UPLOADED:
-                shutil.copy2(path, target / path.name)
-    pipe = pipeline(TASK, model=str(run_folder), pipeline_class=ImageTextSentimentPipeline)
+                shutil.copyfile(path, target / path.name)  # The mode of a copy follows the umask.
+    pipe = load_pipeline(str(run_folder))
     card = make_card(repo_id, run, settings, pipe.model.config, widget_examples(pipe, target))
     (target / CARD).write_text(card, encoding="utf-8")
     entries = eval_result_entries_to_yaml(eval_result_entries(run, settings))
-    scores = target / ".eval_results" / f"{Path(settings['dataset']).name}.yaml"
+    scores = target / ".eval_results" / f"{Path(public_name(settings['dataset'])).name}.yaml"
     scores.parent.mkdir()
     scores.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
@@ -72,8 +71,8 @@ def public_command(command: str) -> str:
                 words[index] = f"{name}=..."
             elif index + 1 < len(words):
                 words[index + 1] = "..."
-        elif Path(value if equals else word).is_absolute():
-            words[index] = f"{name}={Path(value).name}" if equals else Path(word).name
+        elif (path := value if equals else word).startswith(("/", "~", "..")):
+            words[index] = f"{name}={Path(path).name}" if equals else Path(path).name
     return shlex.join(words)
 
 
@@ -104,7 +103,9 @@ def stage_corpus(exported: Path, target: Path, private: bool) -> None:
         raise ValueError(f"{match[1]} must not be uploaded: {reason}.")
     if redistribution == "unclear" and not private:
         raise ValueError(f"{match[1]} can be uploaded only with --private, for your own use: {reason}.")
-    shutil.copytree(exported, target, dirs_exist_ok=True)
+    if target.resolve().is_relative_to(exported.resolve()):
+        raise ValueError(f"{target} is in {exported}, which would be copied into itself: choose another folder.")
+    shutil.copytree(exported, target, dirs_exist_ok=True, copy_function=shutil.copyfile)
 
 
 def stage_space(model_id: str, target: Path, repo_id: str) -> None:
@@ -115,7 +116,7 @@ def stage_space(model_id: str, target: Path, repo_id: str) -> None:
     Raises:
         ValueError: If `model_id` does not have the form of a Hub id, or is a folder.
     """
-    if REPO_ID.fullmatch(model_id) is None:
+    if not is_repo_id(model_id):
         raise ValueError(f"A Space shows a model that is on the Hub, and {model_id} does not have the form user/name.")
     if Path(model_id).exists():
         raise ValueError(f"{model_id} is a local folder: push it as a model first, and then give its id on the Hub.")

@@ -13,7 +13,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mmsent.dataset_scripts.common_tables import read_all_rows, read_header
+from mmsent.dataset_scripts.common_tables import (
+    MAX_CELL,
+    read_all_rows,
+    read_header,
+    refuse_repeated_columns,
+    refuse_utf16,
+)
 from mmsent.modeling.common_text import replace_lone_surrogates
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -45,7 +51,7 @@ class PostFile:
     def count(self) -> int | None:
         """Return the number of rows, or None if it is not known before a CSV or JSONL file is read."""
         if self.path.is_dir():
-            return len(_list_posts(self.path))
+            return len(_list_posts(self.path)[0])
         if self.path.suffix.lower() == ".parquet":
             return pq.ParquetFile(self.path).metadata.num_rows
         return None
@@ -64,12 +70,16 @@ class PostFile:
         return enumerate(rows, 1)
 
     def state(self) -> str | list[int]:
-        """Return a value that changes when the rows change: size and time of a file, a hash of a folder's names."""
+        """Return a value that changes when the rows change: size and time of the file, or of all files of a folder."""
         if self.path.is_dir():
-            names = [name for names in _list_posts(self.path).values() for name in names]
-            return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
-        stat = self.path.stat()
-        return [stat.st_size, stat.st_mtime_ns]
+            names = [name for names in _list_posts(self.path)[0].values() for name in names]
+            lines = "".join(f"{name}\0{_size_and_time(self.path / name)}\0" for name in names)
+            return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+        return _size_and_time(self.path)
+
+    def left_out(self) -> list[str]:
+        """Return for each file of a folder that looks like a part of a post, but is not read, its name and why."""
+        return _list_posts(self.path)[1] if self.path.is_dir() else []
 
     def id_of(self, row: RawRow) -> str | None:
         """Return the id in a row, or None if it has none."""
@@ -98,7 +108,7 @@ class PostFile:
                 return {"bytes": entry["bytes"], "path": entry.get("path")}
             entry = entry.get("path")
         if not isinstance(entry, str):
-            raise ValueError(f"{entry!r} is not a path of an image")
+            raise ValueError(f"an image is a path, and not of the type {type(entry).__name__}")
         if entry.lower().startswith(("http://", "https://")):
             raise ValueError(f"{entry} is a URL: download the image and write its file name instead")
         path = self.image_dir / entry
@@ -135,6 +145,10 @@ def open_posts(
         raise ValueError(f"{path} is neither a folder nor one of {', '.join(TABLES)}.")
     if not path.exists():
         raise ValueError(f"There is no file {path}.")
+    if not path.is_dir() and not path.is_file():
+        raise ValueError(f"{path} is not a regular file: write the posts into a file first.")
+    if image_dir is not None and not image_dir.is_dir():
+        raise ValueError(f"There is no folder {image_dir}, which --image_dir names.")
     available = _available_columns(path)
     listed = ", ".join(available) or "none"
     columns = {}
@@ -153,15 +167,21 @@ def open_posts(
 
 def _available_columns(path: Path) -> list[str]:
     if path.is_dir():
-        if not _list_posts(path):
+        if not _list_posts(path)[0]:
             raise ValueError(f"{path} has no posts: neither <id>.txt nor images ({', '.join(IMAGES)}).")
         return ["id", "text", "images"]
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        return pq.read_schema(path).names
+        names = pq.read_schema(path).names
+        refuse_repeated_columns(names, str(path))
+        return names
     if suffix == ".jsonl":
+        refuse_utf16(path)
         # All rows are read, because a row may leave out a key.
-        return list({key: None for row in _json_rows(path) if not isinstance(row, ValueError) for key in row})
+        names = list({key: None for row in _json_rows(path) if not isinstance(row, ValueError) for key in row})
+        if not names:
+            _refuse_other_json(path)
+        return names
     return read_header(path, DELIMITERS[suffix])
 
 
@@ -174,7 +194,7 @@ def _image_entries(cell: Any) -> list:
     if cell.lstrip().startswith("["):
         try:
             return json.loads(cell)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"the images {cell[:80]!r} are not a JSON list: {error}") from error
     return [name.strip() for name in cell.split(";") if name.strip()]
 
@@ -185,12 +205,35 @@ def _json_rows(path: Path) -> Iterator[RawRow]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_unique_keys)
             except (ValueError, RecursionError) as error:
-                yield ValueError(f"line {number} is not JSON: {error}")
+                yield ValueError(f"line {number} is not a JSON object: {error}")
                 continue
             is_object = isinstance(row, dict)
             yield row if is_object else ValueError(f"line {number} is a {type(row).__name__}, not a JSON object")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {repeated!r} occurs twice; remove one of them")
+    return values
+
+
+def _refuse_other_json(path: Path) -> None:
+    """Raise a ValueError that says how to convert a file of JSON in another form than one object per line."""
+    with path.open("rb") as file:
+        start = next((line.strip()[:1] for line in file if line.strip()), b"")
+    if start == b"[":
+        raise ValueError(
+            f"{path} is one JSON array, not one object per line: convert it with `jq -c '.[]' OLD > NEW`."
+        )
+    if start == b"{":
+        raise ValueError(
+            f"{path} has JSON objects of several lines, not one object per line: convert it with `jq -c . OLD > NEW`."
+        )
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[RawRow]:
@@ -198,19 +241,40 @@ def _parquet_rows(path: Path, columns: list[str]) -> Iterator[RawRow]:
         yield from batch.to_pylist()
 
 
-def _list_posts(folder: Path) -> dict[str, list[str]]:
-    """Return the file names of each post in a folder by its id, in alphabetical order."""
+def _size_and_time(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _list_posts(folder: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the file names of each post in a folder by its id, in alphabetical order, and what is left out and why.
+
+    Only regular files inside of the folder are read: a pipe would block for ever, and a link could lead to a secret.
+    """
     posts: dict[str, list[str]] = {}
+    left_out, root = [], folder.resolve()
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".txt", *IMAGES):
+        if path.suffix.lower() not in (".txt", *IMAGES):
+            continue
+        if path.name.startswith("."):
+            left_out.append(f"{path.name} is hidden")
+        elif not path.is_file():
+            left_out.append(f"{path.name} is not a regular file")
+        elif path.is_symlink() and not path.resolve().is_relative_to(root):
+            left_out.append(f"{path.name} is a link out of the folder")
+        else:
             posts.setdefault(path.stem, []).append(path.name)
-    return posts
+    return posts, left_out
 
 
 def _folder_rows(folder: Path) -> Iterator[RawRow]:
-    for post_id, names in _list_posts(folder).items():
+    for post_id, names in _list_posts(folder)[0].items():
         texts = [name for name in names if name.lower().endswith(".txt")]
         try:
+            if len(texts) > 1:
+                raise ValueError(f"the post has also the text {texts[1]}; remove one of them")
+            if texts and (folder / texts[0]).stat().st_size > MAX_CELL:
+                raise ValueError(f"the text has more than {MAX_CELL:,} bytes")
             text = (folder / texts[0]).read_text(encoding="utf-8-sig") if texts else None
         except (OSError, ValueError) as error:
             yield ValueError(f"{texts[0]}: {error}")

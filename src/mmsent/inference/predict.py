@@ -14,27 +14,32 @@ were bad, and 2 if the command itself was wrong.
 """
 
 import argparse
+import hashlib
 import heapq
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
-from transformers import pipeline
-from transformers.utils import SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts.common_files import atomic_write
-from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash, join_names, locked
+from mmsent.modeling.common_loading import load_model, load_processor
+from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .post_files import PostFile, RawRow, open_posts
 from .writers import WRITERS, write_jsonl
 
+# The files of a saved model: its config, processor, tokenizer, code and weights.
+MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors")
 MAX_REASON = 1000  # maximum length in characters of the reason for a bad row, which may quote the row
 
 
@@ -63,45 +68,53 @@ def main() -> int:
     parser, args = parse_arguments(sys.argv[1:])
     # Without the argument, processes on a CPU would not know each other.
     accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    with exit_with_one_line(parser.prog):
+        return run(args, accelerator)
+
+
+def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
+    """Predict the posts and return the exit code."""
     columns = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
-    try:
-        posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
-        pipe = pipeline(
-            TASK,
-            model=args.model,
-            device=accelerator.device,
-            trust_remote_code=args.trust_remote_code,
-            pipeline_class=ImageTextSentimentPipeline,
-        )
-        settings = describe_settings(args, posts, pipe, accelerator.num_processes)
+    posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
+    pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
+    settings = describe_settings(args, posts, pipe, accelerator.num_processes)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(args.output) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             part, last_row = open_part(args.output, accelerator.process_index, settings)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    with part:
-        predict(pipe, posts, part, last_row, args.batch_size, accelerator)
-    accelerator.wait_for_everyone()
-    if not accelerator.is_main_process:
-        return 0
-    parts = [_part_path(args.output, index) for index in range(accelerator.num_processes)]
-    predicted, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
-    for path in parts:
-        path.unlink()
+        with part:
+            predict(pipe, posts, part, last_row, args.batch_size, accelerator)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            return 0
+        parts = [_part_path(args.output, index) for index in range(accelerator.num_processes)]
+        predicted, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
+        for path in parts:
+            path.unlink()
     print(f"{predicted} posts predicted and written to {args.output}")
     if bad:
         print(f"{bad} rows could not be predicted; for the reasons see {_bad_rows_path(args.output)}")
+    if left_out := posts.left_out():
+        print(replace_lone_surrogates(f"{len(left_out)} files were left out: {join_names(left_out)}"))
     return 1 if bad else 0
+
+
+def load_pipeline(
+    model: str, device: torch.device | None = None, trust_remote_code: bool = False
+) -> ImageTextSentimentPipeline:
+    """Return the pipeline of a run folder or Hub id, after a check of the name and of the weights."""
+    classifier = load_model(model, trust_remote_code=trust_remote_code)
+    processor = load_processor(model, trust_remote_code=trust_remote_code)
+    return ImageTextSentimentPipeline(classifier, processor=processor, device=device)
 
 
 def describe_settings(
     args: argparse.Namespace, posts: PostFile, pipe: ImageTextSentimentPipeline, num_processes: int
 ) -> dict:
     """Return all that predictions depend on. A command continues a part only if it was begun with the same."""
-    weights = Path(args.model, SAFE_WEIGHTS_NAME)
-    commit = getattr(pipe.model.config, "_commit_hash", None)
     return {
         "model": args.model,
-        "model_version": weights.stat().st_mtime_ns if weights.is_file() else commit,
+        "model_version": model_version(args.model) or getattr(pipe.model.config, "_commit_hash", None),
         "input": str(args.input),
         "input_version": posts.state(),
         "columns": posts.columns,
@@ -110,6 +123,14 @@ def describe_settings(
         "batch_size": args.batch_size,
         "processes": num_processes,
     }
+
+
+def model_version(folder: str) -> str | None:
+    """Return the SHA-256 of all files of a model's folder that decide its predictions, or None for a Hub id."""
+    if not Path(folder).is_dir():
+        return None
+    paths = sorted(path for pattern in MODEL_FILES for path in Path(folder).glob(pattern))
+    return hashlib.sha256("".join(f"{path.name}\0{content_hash(path)}\0" for path in paths).encode()).hexdigest()
 
 
 def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int]:
@@ -126,7 +147,6 @@ def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int
     path = _part_path(output, process)
     if output.exists() and not path.exists():
         raise ValueError(f"{output} exists already: delete it, or choose another --output.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.open("ab+")
     part.seek(0)
     size, first, last = 0, None, None
@@ -197,6 +217,9 @@ def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[i
         record = {"row": number, "id": posts.id_of(row)}
         if number in errors:
             yield record | {"error": replace_lone_surrogates(errors[number][:MAX_REASON])}
+            continue
+        if not all(math.isfinite(entry["score"]) for entry in results[number]):
+            yield record | {"error": "the model gives this post scores that are not finite numbers"}
             continue
         scores = {entry["label"]: round(entry["score"], 6) for entry in results[number]}
         ordered_scores = {label: scores[label] for label in pipe.model.config.id2label.values()}
