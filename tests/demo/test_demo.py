@@ -155,7 +155,7 @@ def test_a_file_that_is_not_an_image(page, demo, tmp_path):
     (tmp_path / "photo.jpg").write_text("<html>not found</html>")
     upload(page, "#images", [str(tmp_path / "photo.jpg")])
     page.locator("#analyse").click()
-    message = page.get_by_text("photo.jpg: cannot identify image file")
+    message = page.get_by_text("photo.jpg: cannot identify an image")
     message.wait_for()
     assert "/" not in message.inner_text().replace("</", "")  # The message must not show folders of the server.
 
@@ -163,8 +163,8 @@ def test_a_file_that_is_not_an_image(page, demo, tmp_path):
 def test_a_table(page, demo, tmp_path):
     table = tmp_path / "posts.csv"
     table.write_text(
-        "text,images\nthe coffee was good,image 0.png\na bad day,\nbroken,row,here\n,image 9.png\n"
-        "a secret,/etc/passwd\n",
+        "text,images,aspect\nthe coffee was good,image 0.png,coffee\na bad day,,coffee\nbroken,row,so,here\n"
+        ",image 9.png,coffee\na secret,/etc/passwd,coffee\n",
         encoding="utf-8",
     )
     page.get_by_role("tab", name="A table of posts").click()
@@ -180,7 +180,7 @@ def test_a_table(page, demo, tmp_path):
     assert lines[0] == "row,text,prediction,error,score_negative,score_neutral,score_positive"
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4", "5"]
     assert re.fullmatch(r"1,the coffee was good,(negative|neutral|positive),(,[\d.e-]+){3}", lines[1])
-    assert "3 columns where the header names 2" in lines[3]
+    assert "4 columns where the header names 3" in lines[3]
     assert re.match(r'4,,,"?.*image 9.png', lines[4])
     assert "/tmp" not in lines[4]  # The message must not show folders of the server.
     assert "/etc/passwd is absolute" in lines[5]
