@@ -273,7 +273,7 @@ def test_a_space_of_a_missing_model(tmp_path):
         command = [sys.executable, str(ROOT / "push_to_hub.py"), "space", "me/nowhere", "--repo_id", "tester/demo"]
         env = environment(hub, tmp_path / "home", HF_TOKEN=SECRET)
         result = subprocess.run(command, env=env, capture_output=True, text=True)
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert "Traceback" not in result.stderr
         assert "me/nowhere" in result.stderr
         assert not hub.repositories
