@@ -11,7 +11,7 @@ from tiny import ROOT
 ROOMS = ["scripts", "hub", "training", "explanation", "inference", "evaluation", "dataset_scripts", "modeling"]
 SCRIPTS = {"train", "push_to_hub", "benchmarks", "mmsent.cli", "mmsent.__main__", "mmsent.demo", "mmsent.docs_tables"}
 TOP_LEVEL = {
-    *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml"),
+    *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"),
     *("train.py", "push_to_hub.py", "modeling", "dataset_scripts", "src"),
     *("benchmarks", "configs", "docs", "results", "tests"),
 }

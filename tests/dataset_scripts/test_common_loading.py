@@ -1,6 +1,7 @@
 """`load_corpus` and its cache."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,24 @@ def test_source_is_in_the_key(path, tmp_path, monkeypatch):
         file.write("# one more line\n")
     assert source_hash("mvsa_single") != before
     assert cache_key("mvsa_single") != key
+
+
+def test_the_functions_that_decide_clean_variants_are_in_the_key(tmp_path, monkeypatch):
+    before = cache_key("mvsa_single")
+    copies = [shutil.copy(path, tmp_path) for path in common_loading.SHARED_MODELING]
+    for copy in map(Path, copies):
+        monkeypatch.setattr(common_loading, "SHARED_MODELING", list(map(Path, copies)))
+        assert cache_key("mvsa_single") == before
+        content = copy.read_text()
+        copy.write_text(content + "# one more line\n")
+        assert cache_key("mvsa_single") != before
+        copy.write_text(content)
+
+
+def test_every_module_of_the_models_that_leaks_import_is_in_the_key():
+    source = (common_loading.ROOT / "common_leaks.py").read_text()
+    imported = set(re.findall(r"from mmsent\.modeling\.(\w+) import", source))
+    assert imported == {path.stem for path in common_loading.SHARED_MODELING}
 
 
 def test_every_shared_module_of_a_corpus_is_in_the_key():

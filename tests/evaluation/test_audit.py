@@ -104,7 +104,17 @@ def test_command_without_train(tmp_path, capsys, run_audit):
     folder = write_twitter(tmp_path / "twitter2015")
     (folder / "train.tsv").unlink()
     run_audit("twitter2015", "--data_dir", str(folder))
-    assert "data_dir has no train.tsv" in capsys.readouterr().out
+    page = capsys.readouterr().out
+    assert "data_dir has no train.tsv" in page
+    assert "Always predicting" not in page
+
+
+def test_a_corpus_of_one_split_has_no_empty_section(tmp_path, capsys, run_audit):
+    folder = write_twitter(tmp_path / "twitter2015")
+    for name in ("train.tsv", "dev.tsv"):
+        (folder / name).unlink()
+    run_audit("twitter2015", "--data_dir", str(folder))
+    assert "Splits share" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -112,6 +122,7 @@ def test_command_without_train(tmp_path, capsys, run_audit):
     [
         (["twitter2015"], "error: twitter2015 cannot be downloaded: pass data_dir"),
         (["vso", "--data_dir", "nowhere"], "error: data_dir .*nowhere does not exist"),
+        (["sample_posts", "--json", "nowhere/a.json"], "there is no folder nowhere, which --json names"),
     ],
 )
 def test_errors_are_one_line(run_audit, capsys, argv, message):

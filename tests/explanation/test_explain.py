@@ -180,6 +180,11 @@ def test_the_command_as_a_process(run, tmp_path):
     [
         ("comn", ["--text", "a", "--label", "happy"], "negative, neutral, positive"),
         ("comn", ["--text", "a", "--output", "x.pdf"], "x.pdf: the suffix must be .html or .png"),
+        (
+            None,
+            ["--text", "a", "--output", "nowhere/x.html"],
+            "--output nowhere/x.html: it is a folder, or the folder",
+        ),
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
         ("comn", [], "give a text, images or both"),
         ("mimn", ["--text", "a"], "give --aspect"),
@@ -189,5 +194,5 @@ def test_the_command_as_a_process(run, tmp_path):
 def test_errors_name_what_is_wrong(name, argv, message, run, command, capsys):
     with pytest.raises(SystemExit) as error:
         command("--model", run.get(name, "./nowhere"), *argv)
-    assert error.value.code
+    assert error.value.code == 2
     assert message in str(error.value.code) + capsys.readouterr().err

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 from zipfile import ZipFile
 
 import pytest
@@ -16,6 +17,7 @@ import torch
 import yaml
 from datasets import load_dataset
 from huggingface_hub import ModelCard, SpaceCard
+from huggingface_hub.utils import httpx
 from local_hub import SECRET, Hub, environment, push
 from standins import WRITERS
 from tiny import ROOT
@@ -23,10 +25,11 @@ from transformers import AutoModelForSequenceClassification, AutoProcessor
 from transformers.modelcard import TASK_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
+from mmsent.dataset_scripts.common_schema import LABELS
 from mmsent.hub import push as push_to_hub
-from mmsent.hub.cards import make_card
+from mmsent.hub.cards import eval_result_entries, make_card
 from mmsent.hub.export import export
-from mmsent.hub.staging import public_command, stage_corpus, stage_space
+from mmsent.hub.staging import public_command, stage_corpus, stage_model, stage_space
 from mmsent.hub.wheel import write_wheel
 from mmsent.modeling import ARCHITECTURES
 
@@ -76,7 +79,7 @@ def card_of(trained):
     """Return the card of a model of an architecture; its run and settings can be changed."""
 
     def card_of(architecture: str, text: str = "A day.", run: dict | None = None, **settings) -> str:
-        config = ARCHITECTURES[architecture].config()
+        config = ARCHITECTURES[architecture].config(id2label=settings.pop("id2label", dict(enumerate(LABELS))))
         output = [{"label": config.id2label[0], "score": 1.0}]
         example = {"text": text, "src": "widget/0.png", "output": output}
         settings = read(trained / "settings.json") | settings
@@ -114,7 +117,7 @@ def test_a_card_is_complete(architecture, card_of, trained):
 
 
 def test_the_text_of_the_example_is_quoted(card_of):
-    text = 'He said "good" \\ 中文\n'
+    text = 'He said "good" \\ 中文\n```\u2028\ud800'
     (post,) = re.findall(r"print\(classify\((.*)\)\)", card_of("comn", text))
     assert ast.literal_eval(post) == {"text": text, "image": "picture.jpg"}
 
@@ -184,6 +187,8 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
         ("model", "me/x", "is not a finished run of train.py: run.json or"),
         ("corpus", "me/x", "is not a finished export"),
         ("model", "name", "--repo_id name does not have the form user/name"),
+        ("model", "me/..", "--repo_id me/.. does not have the form user/name"),
+        ("model", "me/a--b", "--repo_id me/a--b does not have the form user/name"),
     ],
 )
 def test_what_cannot_be_pushed(kind, repo_id, message, tmp_path, monkeypatch, capsys):
@@ -191,7 +196,56 @@ def test_what_cannot_be_pushed(kind, repo_id, message, tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", ["mmsent push", *argv])
     with pytest.raises(SystemExit) as stop:
         push_to_hub.main()
-    assert message in str(stop.value) + capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_onto_a_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "dry").write_text("mine")
+    monkeypatch.setattr(
+        sys, "argv", ["mmsent push", "model", "x", "--repo_id", "me/x", "--dry_run", f"{tmp_path}/dry"]
+    )
+    with pytest.raises(SystemExit, match="2"):
+        push_to_hub.main()
+    assert "is a file: name a new or empty folder" in capsys.readouterr().err
+    assert (tmp_path / "dry").read_text() == "mine"
+
+
+def test_no_network(trained, monkeypatch, capsys):
+    monkeypatch.setattr(push_to_hub.HfApi, "create_repo", Mock(side_effect=httpx.ConnectError("no route to host")))
+    monkeypatch.setattr(sys, "argv", ["mmsent push", "model", str(trained), "--repo_id", "me/x"])
+    with pytest.raises(SystemExit, match="2"):
+        push_to_hub.main()
+    assert capsys.readouterr().err.splitlines()[-1] == "mmsent push: error: no route to host"
+
+
+def test_what_is_pushed_can_be_read_by_others(trained, tmp_path):
+    (trained / "model.safetensors").chmod(0o600)
+    stage_model(trained, tmp_path, "me/x")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_corpus_is_not_copied_into_itself(tmp_path):
+    (tmp_path / "README.md").write_text("## This export: `sample_posts`")
+    with pytest.raises(ValueError, match="would be copied into itself"):
+        stage_corpus(tmp_path, tmp_path / "copy", private=True)
+
+
+def test_the_card_of_a_corpus_in_a_folder_names_no_path(card_of, tmp_path, trained):
+    folder = tmp_path / "private" / "posts"  # It does not exist: a folder may be gone when its model is published.
+    card = card_of("comn", dataset=str(folder), dataset_config=None)
+    assert str(tmp_path) not in card
+    assert ModelCard(card).data.datasets is None
+    settings = read(trained / "settings.json") | {"dataset": str(folder)}
+    assert eval_result_entries(read(trained / "run.json"), settings)[0].dataset_id == "posts"
+    assert ModelCard(card_of("comn", dataset="user/corpus")).data.datasets == ["user/corpus"]
+
+
+def test_labels_with_signs_of_tables_keep_the_columns(card_of):
+    card = card_of("comn", id2label={0: "a|b", 1: "c\nd", 2: "e"})
+    assert "| 0 | a\\|b |\n| 1 | c d |\n| 2 | e |" in card
 
 
 @pytest.mark.parametrize(
