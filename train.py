@@ -12,7 +12,6 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from torch.utils.data import Subset
 from transformers import set_seed
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
@@ -20,14 +19,14 @@ from mmsent.dataset_scripts.common_files import locked
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
-from mmsent.training.build import build, build_trainer, class_weights
+from mmsent.training.build import build, build_trainer, class_weights, keep_confident_posts
 from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
 from mmsent.training.lora import add_adapter
-from mmsent.training.posts import RunPosts, confident_rows, load_posts
+from mmsent.training.posts import RunPosts, load_posts
 from mmsent.training.recipes import check_arguments, parse_arguments
-from mmsent.training.run_folder import begin, checkpoints, finish, refuse_finished
+from mmsent.training.run_folder import begin_or_resume, finish, refuse_finished
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
 from mmsent.training.trainer import MultimodalTrainer
 
@@ -87,26 +86,6 @@ def train(
         print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer, posts
-
-
-def begin_or_resume(output_dir: Path, settings: dict, run_args: RunArguments) -> Path | None:
-    """Prepare the folder of the run and return the latest checkpoint of an interrupted run, if there is one."""
-    with run_args.main_process_first(desc="looking for an interrupted run"):
-        if run_args.process_index == 0:
-            begin(output_dir, settings, run_args.overwrite)
-        return next(reversed(checkpoints(output_dir)), None)
-
-
-def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> list[int]:
-    """Train only on the posts to whose label the model gives a probability above the threshold, and return their
-    labels."""
-    labels = posts.labels["train"]
-    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, labels, threshold)
-    if not rows:
-        raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
-    trainer.train_dataset = Subset(trainer.train_dataset, rows)
-    posts.report["confident_posts"] = len(rows)
-    return [labels[row] for row in rows]
 
 
 if __name__ == "__main__":

@@ -101,6 +101,11 @@ def test_modeling_and_corpora_import_little(name):
                 assert node.module.startswith("common_"), f"{name} imports {node.module}, which is not shared"
 
 
+@pytest.mark.parametrize("name", ["train.py", "push_to_hub.py"])
+def test_the_scripts_tell_their_story_in_a_hundred_lines(name):
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 100
+
+
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_are_short(path):
     source = path.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from peft import PeftModel
+from torch.utils.data import Subset
 from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
@@ -17,7 +18,7 @@ from .arguments import DataArguments, ModelArguments, RunArguments
 from .augmentation import AugmentedPosts
 from .collator import PostCollator
 from .console import OneBar, Progress
-from .posts import RunPosts
+from .posts import RunPosts, confident_rows
 from .trainer import MultimodalTrainer
 
 
@@ -106,3 +107,15 @@ def build_trainer(
     if isinstance(model, PeftModel) and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         raise ValueError("lora_rank: an adapter is merged on one device; launch without FSDP and DeepSpeed.")
     return trainer
+
+
+def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> list[int]:
+    """Train only on the posts to whose label the model gives a probability above the threshold, and return their
+    labels."""
+    labels = posts.labels["train"]
+    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, labels, threshold)
+    if not rows:
+        raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
+    trainer.train_dataset = Subset(trainer.train_dataset, rows)
+    posts.report["confident_posts"] = len(rows)
+    return [labels[row] for row in rows]

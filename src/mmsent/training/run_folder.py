@@ -19,6 +19,7 @@ from pathlib import Path
 
 from datasets import DatasetDict
 from safetensors import SafetensorError
+from transformers import TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
@@ -140,6 +141,14 @@ def refuse_finished(run: Path, overwrite: bool) -> None:
     foreign_files = [*run.glob(SAFE_WEIGHTS_NAME), *run.glob("checkpoint-*")] if not (run / SETTINGS).exists() else []
     if ((run / RUN).exists() or foreign_files) and not overwrite:
         raise ValueError(f"{run} holds a trained model. Give another --output_dir, or --overwrite to replace it.")
+
+
+def begin_or_resume(output_dir: Path, settings: dict, run_args: TrainingArguments) -> Path | None:
+    """Prepare the folder of the run and return the latest checkpoint of an interrupted run, if there is one."""
+    with run_args.main_process_first(desc="looking for an interrupted run"):
+        if run_args.process_index == 0:
+            begin(output_dir, settings, run_args.overwrite)
+        return next(reversed(checkpoints(output_dir)), None)
 
 
 def begin(run: Path, settings: dict, overwrite: bool) -> None:
