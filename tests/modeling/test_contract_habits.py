@@ -7,18 +7,19 @@ the other two parts check already is named there: batching equivalence, loading,
 |---|---|
 | forward_signature, model_main_input_name | test_signature |
 | determinism, model_outputs_equivalence | test_output |
-| save_load, can_use_safetensors, from_pretrained_no_checkpoint | test_sharded_weights |
+| save_load, can_use_safetensors | test_sharded_weights |
 | correct_missing_keys, can_init_all_missing_weights | test_a_base_model_gets_a_new_head |
 | load_with_mismatched_shapes | test_another_number_of_classes |
 | bc_torch_dtype, keep dtype | test_dtype, test_cast |
 | sdpa_can_dispatch_composite_models, eager_matches_sdpa_inference | test_attention_implementation |
-| model_parallelism, cpu_offload | test_device_map |
+| device_map on a CPU | test_device_map |
 | model_get_set_embeddings, resize_tokens_embeddings | test_token_embeddings, test_resized_token_embeddings |
 | gradient_checkpointing_enable_disable, training_gradient_checkpointing | test_activation_checkpointing |
 | num_parameters | test_number_of_parameters |
 | push_to_hub | test_push_to_hub |
 
-Not applicable: generation, caches, hidden states, tied weights, `inputs_embeds`, pruning, and chunking.
+Not applicable: generation, caches, hidden states, tied weights, `inputs_embeds`, pruning, and chunking. Not tested:
+model_parallelism, which needs GPUs, and cpu_offload, which some encoders do not support.
 """
 
 import inspect
