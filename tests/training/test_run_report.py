@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmsent.training import build
 from mmsent.training.build import class_weights
 from mmsent.training.trainer import MultimodalTrainer
 
@@ -21,7 +22,7 @@ def test_the_epoch_is_that_of_the_weights_that_were_kept(run, argv, tmp_path, lo
 def test_class_weights_are_those_of_the_confident_posts(run, argv, tmp_path, monkeypatch):
     run(tmp_path / "first", *argv)
     seen, set_weights = [], MultimodalTrainer.set_class_weights
-    monkeypatch.setattr("mmsent.training.build.confident_rows", lambda logits, labels, _: seen.extend(labels[:2]) or [0, 1])
+    monkeypatch.setattr(build, "confident_rows", lambda logits, labels, _: seen.extend(labels[:2]) or [0, 1])
     monkeypatch.setattr(
         MultimodalTrainer,
         "set_class_weights",
