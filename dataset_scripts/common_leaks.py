@@ -4,13 +4,14 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice, product
 from pathlib import Path
+from typing import NamedTuple
 
 import imagehash
 import numpy as np
-from datasketch import MinHash, MinHashLSH
 from PIL import Image
 from tqdm.contrib.concurrent import thread_map
 
@@ -18,11 +19,9 @@ from mmsent.modeling.common_images import BadImageError, load_image
 from mmsent.modeling.common_text import prepare_text
 
 from .common_schema import TARGET
+from .common_similarity import NEAR_IMAGE, NEAR_TEXT, SHINGLE, near_images, near_texts
 
-SHINGLE = 5  # Length of a shingle in characters.
-NEAR_TEXT = 0.8  # Texts are near-duplicates if the Jaccard similarity of their shingles is at least this.
-NEAR_IMAGE = 4  # Images are near-duplicates if at most so many of the 64 bits of their perceptual hashes differ,
-NEAR_COLOUR = 10  # and their 8 x 8 thumbnails differ by at most this on average, of 255.
+MAX_EXAMPLES = 10  # Number of pairs that are kept of each kind.
 MAX_REPEATS = 10  # An image in more posts than this says nothing about a post: "image not found", or an advertisement.
 
 # How two posts of different splits can be the same, from the most to the least certain kind of each medium.
@@ -34,7 +33,23 @@ KINDS = {
     "identical_image": "the same image file",
     "near_image": f"nearly the same image (perceptual hash within {NEAR_IMAGE} of 64 bits, similar colours)",
 }
-Pairs = set[tuple[int, int]]  # (row of one split, row of the other split)
+# Rows of one split and rows of the other, in ascending order, each of which is the same as each of the other. A text
+# that occurs 1,000 times in both splits is one group and not a million pairs.
+Group = tuple[list[int], list[int]]
+
+
+class Leak(NamedTuple):
+    """What two splits share in one way.
+
+    Args:
+        first: Rows of the first split.
+        second: Rows of the second split.
+        examples: The first `MAX_EXAMPLES` of all pairs (row of the first split, row of the second split).
+    """
+
+    first: set[int]
+    second: set[int]
+    examples: list[tuple[int, int]]
 
 
 def normalise(text: str) -> str:
@@ -113,97 +128,81 @@ class Traces:
         return cls(*(list(column) for column in zip(*rows, strict=True))) if rows else cls()
 
 
-def find_leaks(one: Traces, other: Traces) -> dict[str, list[tuple[int, int]]]:
-    """Return, for each of `KINDS`, the pairs (row of `one`, row of `other`) that are the same post, or nearly.
+def find_leaks(one: Traces, other: Traces) -> dict[str, Leak]:
+    """Return, for each of `KINDS`, what two splits share.
 
-    A kind does not list the pairs that a more certain kind of the same medium lists.
+    A kind does not have the pairs that a more certain kind of the same medium has.
     """
-    exact = _equal(_keys(one.texts), _keys(other.texts))
-    normalised = _equal(_keys(one.normalised), _keys(other.normalised)) - exact
-    identical, near = _same_images(one, other)
-    leaks = {
-        "group": _equal(_keys(one.groups), _keys(other.groups)),
-        "exact_text": exact,
-        "normalised_text": normalised,
-        "near_text": _near_texts(one.normalised, other.normalised) - exact - normalised,
-        "identical_image": identical,
-        "near_image": near - identical,
+    texts, other_texts = _rows_of(enumerate(one.texts)), _rows_of(enumerate(other.texts))
+    normalised, other_normalised = _rows_of(enumerate(one.normalised)), _rows_of(enumerate(other.normalised))
+    distinct, other_distinct = list(normalised), list(other_normalised)
+    near = ((distinct[a], other_distinct[b]) for a, b in near_texts(distinct, other_distinct))
+    return {
+        "group": _leak(_shared(_rows_of(enumerate(one.groups)), _rows_of(enumerate(other.groups)))),
+        "exact_text": _leak(_shared(texts, other_texts)),
+        "normalised_text": _leak(_other_texts(one, other, normalised, other_normalised)),
+        "near_text": _leak((normalised[a], other_normalised[b]) for a, b in near if a != b),
+        **_image_leaks(one, other),
     }
-    return {kind: sorted(pairs) for kind, pairs in leaks.items()}
 
 
 def leaking_rows(train: Traces, others: Iterable[Traces]) -> set[int]:
     """Return the rows of the train split that leak into another split, which a clean variant drops."""
-    return {row for other in others for pairs in find_leaks(train, other).values() for row, _ in pairs}
+    return {row for other in others for leak in find_leaks(train, other).values() for row in leak.first}
 
 
-def _keys(values: list) -> list[tuple[int, object]]:
-    return [(row, value) for row, value in enumerate(values) if value]
-
-
-def _equal(one: Iterable[tuple[int, object]], other: Iterable[tuple[int, object]]) -> Pairs:
-    """Return the pairs of rows with the same key."""
+def _rows_of(keys: Iterable[tuple[int, Hashable]]) -> dict[Hashable, list[int]]:
+    """Return {key: rows}. An empty key says nothing, and is left out."""
     rows = defaultdict(list)
-    for row, key in one:
-        rows[key].append(row)
-    return {(first, second) for second, key in other for first in rows.get(key, ())}
+    for row, key in keys:
+        if key:
+            rows[key].append(row)
+    return rows
 
 
-def _shingles(text: str) -> set[str]:
-    return {text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))}
+def _shared(one: dict[Hashable, list[int]], other: dict[Hashable, list[int]]) -> Iterable[Group]:
+    return ((rows, other[key]) for key, rows in one.items() if key in other)
 
 
-def _near_texts(one: list[str], other: list[str]) -> Pairs:
-    """Return the pairs of rows whose shingles overlap. MinHash gives candidates, which are then counted exactly."""
-
-    def signature(text: str) -> MinHash:
-        minhash = MinHash(num_perm=128)
-        minhash.update_batch([shingle.encode() for shingle in _shingles(text)])
-        return minhash
-
-    # MinHash underestimates some similarities, so candidates need less than NEAR_TEXT.
-    index, rows_of = MinHashLSH(threshold=NEAR_TEXT - 0.2, num_perm=128), defaultdict(list)
-    for row, text in _keys(other):
-        if text not in rows_of:
-            index.insert(text, signature(text), check_duplication=False)
-        rows_of[text].append(row)
-    pairs, near = set(), {}
-    for row, text in _keys(one):
-        if text not in near:
-            shingles = _shingles(text)
-            near[text] = [
-                candidate
-                for candidate in index.query(signature(text))
-                if len(shingles & _shingles(candidate)) >= NEAR_TEXT * len(shingles | _shingles(candidate))
-            ]
-        pairs |= {(row, second) for candidate in near[text] for second in rows_of[candidate]}
-    return pairs
+def _leak(groups: Iterable[Group], excluded: set[tuple[int, int]] = frozenset()) -> Leak:
+    """Return what groups have in common, without the excluded pairs."""
+    first, second, examples = set(), set(), []
+    for one, other in groups:
+        first.update(a for a in one if any((a, b) not in excluded for b in other))
+        second.update(b for b in other if any((a, b) not in excluded for a in one))
+        pairs = (pair for pair in product(one, other) if pair not in excluded)
+        examples = sorted({*examples, *islice(pairs, MAX_EXAMPLES)})[:MAX_EXAMPLES]
+    return Leak(first, second, examples)
 
 
-def _same_images(one: Traces, other: Traces) -> tuple[Pairs, Pairs]:
-    """Return the pairs of rows with the same image, and the pairs with nearly the same image."""
+def _other_texts(one: Traces, other: Traces, normalised: dict, other_normalised: dict) -> Iterable[Group]:
+    """Yield the groups of rows whose normalised texts are the same and whose texts are not."""
+    for rows, other_rows in _shared(normalised, other_normalised):
+        texts = _rows_of((row, one.texts[row]) for row in rows)
+        for text, text_rows in texts.items():
+            if remaining := [row for row in other_rows if other.texts[row] != text]:
+                yield text_rows, remaining
+
+
+def _image_leaks(one: Traces, other: Traces) -> dict[str, Leak]:
+    """Return what two splits share in identical images, and in images that are only nearly the same."""
     count = Counter()
     for images in one.images + other.images:
         count.update({image.file_hash for image in images if image})
-
-    def significant(traces: Traces) -> list[tuple[int, ImageHashes]]:
-        return [
+    files, looks = [], []
+    for traces in (one, other):
+        significant = [
             (row, image)
             for row, images in enumerate(traces.images)
             for image in images
             if image and count[image.file_hash] <= MAX_REPEATS
         ]
-
-    first, second = significant(one), significant(other)
-    identical = _equal(
-        ((row, image.file_hash) for row, image in first), ((row, image.file_hash) for row, image in second)
-    )
-    first, second = ([(row, image) for row, image in side if image.thumbnail is not None] for side in (first, second))
-    hashes = np.array([image.phash for _, image in second], dtype=np.uint64)
-    near = set()
-    for row, image in first:
-        for index in np.flatnonzero(np.bitwise_count(hashes ^ np.uint64(image.phash)) <= NEAR_IMAGE):
-            other_row, candidate = second[index]
-            if np.abs(image.thumbnail - candidate.thumbnail).mean() <= NEAR_COLOUR:
-                near.add((row, other_row))
-    return identical, near
+        files.append(_rows_of((row, image.file_hash) for row, image in significant))
+        decoded = ((row, image) for row, image in significant if image.thumbnail is not None)
+        looks.append(_rows_of((row, (image.phash, image.thumbnail.tobytes())) for row, image in decoded))
+    # An image is in few posts, so that these pairs are few, too.
+    identical = {pair for group in _shared(*files) for pair in product(*group)}
+    hashes = [[(phash, np.frombuffer(content, np.int16)) for phash, content in side] for side in looks]
+    rows, other_rows = (list(side.values()) for side in looks)
+    near = ((rows[a], other_rows[b]) for a, b in near_images(*hashes))
+    return {"identical_image": _leak(_shared(*files)), "near_image": _leak(near, identical)}

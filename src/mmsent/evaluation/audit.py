@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 
 from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report, undecoded
-from mmsent.dataset_scripts.common_leaks import KINDS, Traces, find_leaks, leaking_rows
+from mmsent.dataset_scripts.common_leaks import KINDS, Leak, Traces, find_leaks
 
 from .scores import majority_score
 
@@ -41,7 +41,8 @@ def audit(corpus: DatasetDict) -> dict:
     traces = {split: Traces.of(posts, len(posts), split) for split, posts in raw.items()}
     labels = {split: Counter(posts["label"]) for split, posts in raw.items()}
     encodings = (posts["text_encoding"] for posts in raw.values() if "text_encoding" in posts.features)
-    others = [traces[split] for split in traces if split != "train"]
+    leaks = {pair: find_leaks(*(traces[split] for split in pair)) for pair in itertools.combinations(raw, 2)}
+    of_train = [kinds for (split, _), kinds in leaks.items() if split == "train"]
     return {
         "label_order": dict(enumerate(label_names)),
         "posts": {split: {name: count[i] for i, name in enumerate(label_names)} for split, count in labels.items()},
@@ -49,8 +50,8 @@ def audit(corpus: DatasetDict) -> dict:
         "notes": corpus_notes(corpus),
         "text_encodings": dict(Counter(itertools.chain.from_iterable(encodings))),
         "images": {split: _images(posts, traces[split]) for split, posts in raw.items()},
-        "leaks": {f"{a} -> {b}": _leaks(traces[a], traces[b]) for a, b in itertools.combinations(raw, 2)},
-        "leaking": len(leaking_rows(traces.get("train", Traces()), others)),
+        "leaks": {f"{a} -> {b}": _leaks(kinds, traces[a].ids, traces[b].ids) for (a, b), kinds in leaks.items()},
+        "leaking": len({row for kinds in of_train for leak in kinds.values() for row in leak.first}),
         "majority": _majority(raw, label_names),
         "agreement": _agreement(raw),
     }
@@ -73,14 +74,16 @@ def _images(posts: Dataset, traces: Traces) -> dict:
     }
 
 
-def _leaks(one: Traces, other: Traces) -> dict[str, dict]:
-    leaks = {}
-    for kind, pairs in find_leaks(one, other).items():
-        if pairs:
-            first, second = (len({pair[side] for pair in pairs}) for side in (0, 1))
-            examples = [[one.ids[a], other.ids[b]] for a, b in pairs[:EXAMPLES]]
-            leaks[kind] = {"posts_of_first": first, "posts_of_second": second, "examples": examples}
-    return leaks
+def _leaks(kinds: dict[str, Leak], first_ids: list[str], second_ids: list[str]) -> dict[str, dict]:
+    return {
+        kind: {
+            "posts_of_first": len(leak.first),
+            "posts_of_second": len(leak.second),
+            "examples": [[first_ids[a], second_ids[b]] for a, b in leak.examples],
+        }
+        for kind, leak in kinds.items()
+        if leak.examples
+    }
 
 
 def _majority(corpus: DatasetDict, label_names: list[str]) -> dict[str, dict]:
