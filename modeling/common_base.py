@@ -5,14 +5,15 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .common_cnns import OWN_IMAGE_ENCODERS
-from .common_config import MultimodalConfig
+from .common_config import MultimodalConfig, check_fields
 from .common_encoders import ImageEncoder, TextEncoder, load_backbone, to_regions
 from .common_layers import FeatureNorm
+from .common_loading import follow_umask
 from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vectors
 
 logger = logging.get_logger(__name__)
@@ -101,7 +102,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: If the config does not have a field, or if `word_vectors` is combined with a transformer.
         """
-        _check_fields(cls.config_class, config_kwargs)
+        check_fields(cls.config_class, config_kwargs)
         text_backbone = image_backbone = None
         if text == "word_vectors":
             text_config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
@@ -245,6 +246,13 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             regions[filled] = encoded
         return regions.unflatten(0, image_mask.shape)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The parts of a post that decide its scores, "text", "image" or both: those that were trained."""
+        encoders = {"text": self.base_model.text_encoder, "image": self.base_model.image_encoder}
+        hidden = {"text": "image", "image": "text"}.get(self.config.modalities)
+        return tuple(name for name, encoder in encoders.items() if encoder is not None and name != hidden)
+
     def frozen_encoders(self) -> list[nn.Module]:
         """Return the encoders that training must not change."""
         base, config = self.base_model, self.config
@@ -327,24 +335,16 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         return [backbone for backbone in backbones if getattr(backbone, "supports_gradient_checkpointing", False)]
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
-        """Save the model under the current names of its weights.
+        """Save the model under the current names of its weights, in files whose mode follows the umask.
 
         By default transformers 5 saves ViT-like weights under older names. `from_pretrained` maps them back, but
         Trainer does not when it resumes or loads the best model (transformers#43701).
         """
-        kwargs.setdefault("save_original_format", False)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, **{"save_original_format": False} | kwargs)
+        follow_umask(save_directory)
 
 
 @torch.no_grad()
 def _image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
     _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
     return {"image_hidden_size": width, "image_regions": regions}
-
-
-def _check_fields(config_class: type[MultimodalConfig], config_kwargs: dict) -> None:
-    fields = config_class.__dataclass_fields__
-    unknown = sorted(set(config_kwargs) - set(fields) - {"num_labels"})
-    if unknown:
-        own = sorted(set(fields) - set(PreTrainedConfig.__dataclass_fields__))
-        raise ValueError(f"{config_class.__name__} has no field {', '.join(unknown)}; it has {', '.join(own)}.")

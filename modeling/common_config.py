@@ -1,6 +1,8 @@
 """The fields that the config of every architecture has."""
 
-from typing import ClassVar
+import math
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
@@ -32,6 +34,8 @@ class MultimodalConfig(PreTrainedConfig):
         freeze_image: Whether the image encoder keeps its weights and stays in eval mode.
         standardize: Whether image features are standardised before the fusion reads them, see `FeatureNorm`. None of
             the papers does this, but most of these models learn faster and become better with it.
+        modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
+            not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
     """
@@ -54,6 +58,7 @@ class MultimodalConfig(PreTrainedConfig):
     freeze_text: bool = False
     freeze_image: bool = False
     standardize: bool = True
+    modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
 
     def __post_init__(self, **kwargs):
@@ -65,6 +70,7 @@ class MultimodalConfig(PreTrainedConfig):
             self.image_hidden_size = self.image_config.hidden_size
         if self.image_regions is None and isinstance(self.image_config, tuple(OWN_IMAGE_ENCODERS.values())):
             self.image_regions = self.image_config.num_regions
+        self._check_numbers()
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
         if self.id2label is not None:
@@ -81,6 +87,36 @@ class MultimodalConfig(PreTrainedConfig):
             "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
         }
 
+    def _check_numbers(self) -> None:
+        """Check that sizes and counts are 1 or more, shares that are dropped are below 1, and other numbers finite."""
+        for name in own_fields(type(self)):
+            value = getattr(self, name)
+            for number in value if isinstance(value, list | tuple) else [value]:
+                if type(number) is int and "dropout" not in name and number < 1:
+                    raise ValueError(f"{name}={value}: give whole numbers that are 1 or more.")
+                if type(number) is float and not (0 <= number < (1 if "dropout" in name else math.inf)):
+                    limit = " and below 1" if "dropout" in name else ""
+                    raise ValueError(f"{name}={value}: give finite numbers that are 0 or more{limit}.")
+
     def to_dict(self) -> dict:
         """Return the fields and the pipeline, whose source `save_pretrained` copies beside the model."""
         return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
+
+
+def own_fields(config_class: type[MultimodalConfig]) -> list[str]:
+    """Return the names of the fields that transformers' configs do not have."""
+    return sorted(set(config_class.__dataclass_fields__) - set(PreTrainedConfig.__dataclass_fields__))
+
+
+def check_fields(config_class: type[MultimodalConfig], names: Iterable[str]) -> None:
+    """Check that a config has these fields.
+
+    Raises:
+        ValueError: If it does not have one of them.
+    """
+    fields = config_class.__dataclass_fields__
+    unknown = sorted(set(names) - set(fields) - {"num_labels"})
+    if unknown:
+        raise ValueError(
+            f"{config_class.__name__} has no field {', '.join(unknown)}; it has {', '.join(own_fields(config_class))}."
+        )

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
-from .common_loading import check_source
+from .common_loading import check_finite, check_source, check_weight_files, list_keys
 from .common_word_vectors import WordVectors, WordVectorsConfig
 
 # Every other `model_type` belongs to transformers.
@@ -58,8 +58,41 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
 
     Raises:
         OSError: If there is no such backbone.
-        ValueError: If the whole model does not have this encoder, or the model is not a text encoder.
+        ValueError: If the whole model does not have this encoder, if the backbone reads something else, or if its
+            weights are damaged, missing or not finite.
     """
+    config = _whole_config(name_or_path, part)
+    # The head has float32, and transformers would keep the type of the file, which is often float16 or bfloat16.
+    model, report = _auto_class(config).from_pretrained(
+        name_or_path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    whole = hasattr(model, f"{part}_encoder")
+    if not whole:
+        _without_pooler(model)
+    prefix = f"{part}_encoder.backbone." if whole else ""
+    names = model.state_dict().keys()
+    missing = [key for key in report["missing_keys"] if key.startswith(prefix) and key in names]
+    if missing:
+        raise ValueError(f"{name_or_path}: the weights do not match the {type(model).__name__}: {list_keys(missing)}.")
+    check_finite(model, name_or_path)
+    if not whole:
+        if part == "text":
+            _check_text_backbone(model, name_or_path)
+        return model, config
+    encoder = getattr(model, f"{part}_encoder")
+    if encoder is None:
+        raise ValueError(f"{name_or_path}: this {config.model_type} was trained without {part} encoder.")
+    return encoder.backbone, getattr(config, f"{part}_config")
+
+
+def backbone_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
+    """Return the config of the backbone that `load_backbone` with the same arguments loads, with the same checks."""
+    config = _whole_config(name_or_path, part)
+    return getattr(config, f"{part}_config", config) if hasattr(config, "image_config") else config
+
+
+def _whole_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
+    """Return the config of a backbone, or of the whole model of this project that contains it."""
     check_source(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type == "timm_wrapper":
@@ -67,19 +100,14 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
     # Of a model with two towers, such as CLIP or SigLIP, take one.
     tower = getattr(config, {"text": "text_config", "image": "vision_config"}[part], None)
     config = tower if isinstance(tower, PreTrainedConfig) and hasattr(config, "vision_config") else config
-    # The head has float32, and transformers would keep the type of the file, which is often float16 or bfloat16.
     if type(config) not in MODEL_MAPPING or (config.is_encoder_decoder and config.model_type not in T5_TYPES):
         raise ValueError(f"{name_or_path}: transformers cannot build the encoder of a {config.model_type} alone.")
-    model = _auto_class(config).from_pretrained(name_or_path, config=config, use_safetensors=True, dtype=torch.float32)
-    if not hasattr(model, f"{part}_encoder"):
-        backbone = _without_pooler(model)
-        if part == "text":
-            _check_text_backbone(backbone, name_or_path)
-        return backbone, config
-    encoder = getattr(model, f"{part}_encoder")
-    if encoder is None:
-        raise ValueError(f"{name_or_path}: this {config.model_type} was trained without {part} encoder.")
-    return encoder.backbone, getattr(config, f"{part}_config")
+    classes = MODEL_MAPPING[type(config)]
+    reads = (classes[0] if isinstance(classes, tuple) else classes).main_input_name
+    if not hasattr(config, "image_config") and reads != {"text": "input_ids", "image": "pixel_values"}[part]:
+        raise ValueError(f"{name_or_path}: a {config.model_type} cannot be the {part} encoder: it reads {reads}.")
+    check_weight_files(name_or_path)
+    return config
 
 
 def _auto_class(config: PreTrainedConfig) -> type:

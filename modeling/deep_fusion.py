@@ -46,6 +46,11 @@ class DeepFusionConfig(MultimodalConfig):
     fc_sizes: list[int] | tuple[int, ...] = (1024, 256)
     dropout: float = 0.2
 
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if not self.windows:
+            raise ValueError(f"windows={self.windows}: give the width of one convolution or more.")
+
     @property
     def text_size(self) -> int:
         """The number of features of a text: maximum, mean and minimum of each filter (9F with three windows)."""

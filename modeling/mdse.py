@@ -79,6 +79,8 @@ class MDSEConfig(MultimodalConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        if self.temperature == 0:
+            raise ValueError("temperature=0.0: give a positive number.")
         if self.hidden_size is None:
             self.hidden_size = self.text_hidden_size
         if self.hidden_size % self.num_attention_heads:

@@ -75,7 +75,7 @@ def test_a_backbone_of_every_family_is_built_saved_and_loaded(part, name, tmp_pa
     [
         ("bart", {"vocab_size": 40, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}, "of a bart alone"),
         ("siglip", TOWERS, "of a siglip_text_model alone"),
-        ("vit", SIZES | GRID, "ViTModel cannot be a text encoder"),
+        ("vit", SIZES | GRID, "a vit cannot be the text encoder: it reads pixel_values"),
     ],
 )
 def test_a_family_that_is_not_a_text_encoder_is_refused_with_a_reason(name, fields, message, tmp_path):

@@ -84,8 +84,8 @@ def test_a_cpu_encodes_few_images_at_once_unless_gradients_are_recorded(backbone
 
 
 def test_a_config_keeps_nothing_of_its_checkpoint(backbones):
-    for name in ("bert", "vit", "resnet"):
-        _, config = load_backbone(backbones[name], "image")
+    for name, part in (("bert", "text"), ("vit", "image"), ("resnet", "image")):
+        _, config = load_backbone(backbones[name], part)
         fields = encoder_config(config).to_dict()
         assert backbones[name] not in str(fields)
         assert fields["_name_or_path"] == ""
@@ -95,9 +95,9 @@ def test_a_config_keeps_nothing_of_its_checkpoint(backbones):
 
 def test_weights_are_those_of_the_backbone(backbones):
     _, model = tiny.build("comn", "transformers", backbones)
-    for name, encoder in (("bert", model.comn.text_encoder), ("vit", model.comn.image_encoder)):
-        expected = load_backbone(backbones[name], "image")[0].state_dict()
-        actual = encoder.backbone.state_dict()
+    for name, part in (("bert", "text"), ("vit", "image")):
+        expected = load_backbone(backbones[name], part)[0].state_dict()
+        actual = getattr(model.comn, f"{part}_encoder").backbone.state_dict()
         assert set(actual) == set(expected)
         assert all(torch.equal(actual[key], value) for key, value in expected.items())
         assert not any("pooler" in key for key in actual)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, pipeline
 
 from mmsent.modeling.common_encoders import load_backbone
-from mmsent.modeling.common_loading import check_source, check_weights, load_model, load_processor
+from mmsent.modeling.common_loading import check_pair, check_source, check_weights, load_model, load_processor
 from mmsent.modeling.common_pipeline import TASK
 from mmsent.modeling.comn import CoMNProcessor
 
@@ -75,3 +75,42 @@ def test_ids_of_the_hub_and_folders_pass(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="file is not a folder"):
         check_source("file")
+
+
+def test_a_tokenizer_of_another_model_is_refused(run_folder):
+    tokenizer = load_processor(run_folder).tokenizer
+    tokenizer.add_tokens(["another"])
+    tokenizer.save_pretrained(run_folder)
+    message = (
+        f"run: the CoMNForSequenceClassification and its CoMNProcessor do not fit: .* ids up to {len(tokenizer) - 1}"
+    )
+    with pytest.raises(ValueError, match=message):
+        pipeline(TASK, model=str(run_folder))
+
+
+@pytest.mark.parametrize(
+    ("encoders", "size", "message"),
+    [
+        (
+            "own",
+            {"height": 32, "width": 32},
+            "images of 32 x 32 pixels have 4 regions, and the model was built for 16",
+        ),
+        ("transformers", {"height": 64, "width": 32}, "cannot read RGB images of 64 x 32 pixels"),
+    ],
+)
+def test_images_of_another_size_are_refused(backbones, encoders, size, message):
+    processor, model = tiny.build("comn", encoders, backbones)
+    processor.image_processor.size = size
+    with pytest.raises(
+        ValueError, match=f"CoMNForSequenceClassification and its CoMNProcessor do not fit: .*{message}"
+    ):
+        check_pair(model, processor)
+
+
+def test_models_and_processors_of_other_projects_are_refused(backbones):
+    processor, model = tiny.build("comn", "own", backbones)
+    for pair in ((model, processor.tokenizer), (torch.nn.Linear(1, 1), processor)):
+        pair[0].config = model.config
+        with pytest.raises(ValueError, match="do not fit: load a model that mmsent has trained"):
+            check_pair(*pair)
