@@ -6,7 +6,8 @@ Posts are generated: texts of frequent and rare words with the lengths of tweets
 thumbnails. Some are near-duplicates of others. An audit compares the three pairs of splits of 80, 10 and 10 %. The
 earlier way, which is kept here, compared each image of a split with all images of the other, found candidates among
 texts by MinHash (datasketch, which needs `pip install datasketch`), and compared train with the other splits twice.
-Reading, decoding and hashing are measured apart, on drawn JPEG files, and on those of MVSA-Single with --data_dir.
+Reading, decoding and hashing an image are measured apart, and so is screening: at first, and when the images are
+remembered. This is done with drawn JPEG files, and with those of MVSA-Single if --data_dir names it.
 """
 
 import os
@@ -15,15 +16,21 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from common_report import parser_of, write_report
+from datasets import Dataset, DatasetDict, List
+from datasets import Image as ImageFeature
 from PIL import Image
 
-from mmsent.dataset_scripts.common_leaks import ImageHashes, Traces, find_leaks, normalise
+from mmsent.dataset_scripts import common_screening
+from mmsent.dataset_scripts.common_leaks import ImageHashes, Traces, find_leaks, hash_image, normalise
+from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.dataset_scripts.common_similarity import NEAR_COLOUR, NEAR_IMAGE, NEAR_TEXT, shingles
+from mmsent.modeling.common_images import load_image
 
 SIZES = (5_000, 20_000, 60_000, 200_000)
 EARLIER_SIZES = (5_000, 20_000)
@@ -153,21 +160,40 @@ def draw_images(folder: Path) -> list[str]:
     return paths
 
 
-def measure_reading(paths: list[str]) -> dict:
-    """Return what reading, decoding and hashing an image costs by `Traces.of`, which uses all cores."""
-    posts = [{"id": path, "text": "", "images": [path], "aspect": None} for path in paths]
-    Traces.of(posts, len(posts), "warm up")
+def milliseconds_per_image(way: Callable[[], object], count: int) -> dict[str, float]:
+    """Return the milliseconds that pass for an image, and those that the processors work, children included."""
     before = os.times()
-    seconds, _ = seconds_of(lambda: Traces.of(posts, len(posts), "images"))
-    after = os.times()
-    busy = sum(after[:4]) - sum(before[:4])
-    per_image = 1000 * seconds / len(paths)
+    seconds, _ = seconds_of(way)
+    busy = sum(os.times()[:4]) - sum(before[:4])
+    return {"passing": round(1000 * seconds / count, 3), "of_processors": round(1000 * busy / count, 3)}
+
+
+def measure_reading(paths: list[str]) -> dict:
+    """Return what reading, decoding and hashing an image costs, and what screening costs at first and later."""
+    posts = [{"id": path, "text": "", "images": [path], "aspect": None} for path in paths]
+    corpus = DatasetDict(train=Dataset.from_list(posts).cast_column("images", List(ImageFeature())))
+    hash_image(paths[0])
+
+    def in_processes() -> None:
+        with ProcessPoolExecutor() as pool:
+            list(pool.map(hash_image, paths, chunksize=32))
+
+    hashing = milliseconds_per_image(lambda: Traces.of(posts, len(posts), "images"), len(paths))
+    with tempfile.TemporaryDirectory() as cache:
+        common_screening.cached_assets_path = lambda *_: Path(cache)
+        ways = {
+            "hashing_in_one_thread": lambda: list(map(hash_image, paths)),
+            "hashing_in_processes": in_processes,
+            "decoding_in_one_thread": lambda: list(map(load_image, paths)),
+            "screening_at_first": lambda: screen_images(corpus, "error"),
+            "screening_later": lambda: screen_images(corpus, "error"),
+        }
+        costs = {name: milliseconds_per_image(way, len(paths)) for name, way in ways.items()}
     return {
         "images": len(paths),
         "mean_kilobytes": round(sum(Path(path).stat().st_size for path in paths) / len(paths) / 1000, 1),
-        "milliseconds_per_image": round(per_image, 2),
-        "processor_milliseconds_per_image": round(1000 * busy / len(paths), 2),
-        f"minutes_for_{TARGET_SIZE}": round(per_image * TARGET_SIZE / 60_000, 1),
+        "milliseconds_per_image": {"hashing": hashing, **costs},
+        f"minutes_for_{TARGET_SIZE}": round(hashing["passing"] * TARGET_SIZE / 60_000, 1),
     }
 
 
@@ -190,7 +216,7 @@ def main() -> None:
         "reading_and_hashing": reading,
         f"minutes_for_{TARGET_SIZE}_in_all": totals,
     }
-    write_report(args, figures, duplicates=DUPLICATES)
+    write_report(args, figures, duplicates=DUPLICATES, load_at_the_end=round(os.getloadavg()[0], 1))
 
 
 if __name__ == "__main__":

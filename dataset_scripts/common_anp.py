@@ -2,28 +2,30 @@
 
 import itertools
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from datasets import BuilderConfig, Value
 
 from .common_corpus import Corpus
 from .common_files import (
     check_file_name,
-    decode_text,
     find_images,
     image_paths,
     join_names,
     list_files,
     read_json,
+    read_lines,
     release_folder,
 )
 from .common_schema import LABELS, features
 from .common_splits import hash_split
-from .common_tables import read_rows_at, read_table
+from .common_tables import read_rows_at, read_table, require_posts
 
 TABLE, IMAGES, FOLDER = "posts.csv", "images", "posts"
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")
@@ -78,17 +80,13 @@ def anp_name(name: str) -> str:
 def read_vso(path: Path) -> dict[str, float]:
     """Return {ANP: score} from `3244ANPs.txt`, which has a preface, and adjectives with their ANPs below them."""
     form = "'1. adjective [sentiment: 1.00] [#images: 9]' or, after a tab, the same for adjective_noun"
-    lines = itertools.dropwhile(lambda numbered: not VSO_LINE.match(numbered[1]), _numbered_lines(path))
+    lines = itertools.dropwhile(lambda numbered: not VSO_LINE.match(numbered[1]), read_lines(path))
     return _read_scores(path, lines, VSO_LINE, form)
 
 
 def read_mvso(path: Path) -> dict[str, float]:
     """Return {ANP: score} from a list of MVSO, such as `english.csv`."""
-    return _read_scores(path, _numbered_lines(path), MVSO_LINE, "'adjective_noun,score'")
-
-
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    return enumerate(decode_text(path.read_bytes()).splitlines(), start=1)
+    return _read_scores(path, read_lines(path), MVSO_LINE, "'adjective_noun,score'")
 
 
 def _read_scores(path: Path, lines: Iterable[tuple[int, str]], pattern: re.Pattern, form: str) -> dict[str, float]:
@@ -154,10 +152,8 @@ class AnpCorpus(Corpus):
         scores, shares = read_scores(folder / list_name), dict(self.config.shares)
         splits, sources, image_names, notes = {split: [] for split in shares}, {}, set(), []
         unknown, between, image_folder = [], 0, None
-        is_table = (folder / TABLE).exists()
+        is_table = os.path.lexists(folder / TABLE)
         for post_id, anp, source, image in _table_posts(folder / TABLE) if is_table else _folder_posts(folder, notes):
-            if post_id in sources:
-                raise ValueError(f"{folder / TABLE}: id {post_id} occurs twice; give each post an id of its own")
             if anp not in scores:
                 unknown.append(anp)
             elif (label := self.config.label(scores[anp])) is None:
@@ -199,18 +195,23 @@ class AnpCorpus(Corpus):
                 "group": photo_id(post_id),
                 "tags": cells["tags"].strip(),
                 "anp": anp,
-                "anp_score": score,
+                "anp_score": float(np.float32(score)),  # a built corpus has its type, and a streamed one this value
             }
 
 
 def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
     """Yield id, ANP, offset and image name of every row of the table."""
+    ids: set[str] = set()
     for offset, line, cells in read_table(path, COLUMNS):
         where, post_id = f"{path}, line {line}", cells["id"].strip()
         if not post_id:
             raise ValueError(f"{where}: the id is empty; give the post an id")
+        if post_id in ids:
+            raise ValueError(f"{where}: an earlier row has the id {post_id} too; give each post an id of its own")
+        ids.add(post_id)
         image = check_file_name(cells["image"].strip(), where)
         yield post_id, sys.intern(anp_name(cells["anp"])), offset, image
+    require_posts(path, len(ids), is_split=False)
 
 
 def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:

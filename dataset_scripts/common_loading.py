@@ -1,10 +1,14 @@
 """The list of corpora, and `load_corpus`, which loads one of them."""
 
 import hashlib
+import os
+import unicodedata
+from collections.abc import Iterable
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from datasets import BuilderConfig, Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 from mmsent.modeling import common_images, common_text
 
@@ -30,6 +34,7 @@ SHARED = [
 ]
 # The functions of the models that decide which posts a clean variant drops.
 SHARED_MODELING = [Path(module.__file__) for module in (common_images, common_text)]
+PACKAGES = ("imagehash", "pillow", "regex", "scipy")  # Others decide that, too.
 
 
 def load_corpus(
@@ -61,12 +66,30 @@ def load_corpus(
     """
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
+    check_options(name, config, options)
     arguments = builder_arguments(name, data_dir) | options
     builder = corpus_class(name)(cache_dir=cache_dir and str(cache_dir), config_name=config, **arguments)
     if streaming:
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare(num_proc=num_proc)
     return builder.as_dataset(split=split)
+
+
+def check_options(name: str, config: str | None, options: Iterable[str]) -> None:
+    """Check that a corpus has a config and options of these names.
+
+    Raises:
+        ValueError: If it has not. The message names those that there are.
+    """
+    corpus = corpus_class(name)
+    configs = [row.name for row in corpus.BUILDER_CONFIGS] or ["default"]
+    if config is not None and config not in configs:
+        raise ValueError(f"{name} has no config {config!r}, only {', '.join(configs)}")
+    fields = corpus.BUILDER_CONFIG_CLASS.__dataclass_fields__
+    own = sorted(set(fields) - set(BuilderConfig.__dataclass_fields__))
+    unknown = sorted(set(options) - set(own))
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(unknown)}, only {', '.join(own) or 'none'}")
 
 
 def corpus_folder(name: str) -> Path:
@@ -87,7 +110,7 @@ def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
     would list every file below `data_dir`, which takes 12 s for 20,000 images on every call. A folder counts by its
     time, which changes when files are added or removed.
     """
-    folder = None if data_dir is None else Path(data_dir).expanduser().resolve()
+    folder = None if data_dir is None else Path(os.path.realpath(Path(data_dir).expanduser()))
     digest = hashlib.sha256(source_hash(name).encode())
     for pattern in corpus_class(name).INDEX if folder else ():
         for path in sorted(folder.glob(pattern)):
@@ -98,8 +121,9 @@ def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
 
 
 def source_hash(name: str) -> str:
-    """Return the SHA-256 of the code of a corpus, the shared code and its split files."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of the code of a corpus, the shared code, its split files and the versions of packages."""
+    versions = [*(f"{package} {version(package)}" for package in PACKAGES), unicodedata.unidata_version]
+    digest = hashlib.sha256("\0".join(versions).encode())
     for path in SHARED_MODELING:
         digest.update(f"{path.name}\0{content_hash(path)}\0".encode())
     own_files = sorted(path for path in corpus_folder(name).rglob("*") if path.suffix in (".py", ".txt"))

@@ -1,30 +1,55 @@
 """Find the images of a corpus that cannot be decoded, before they stop a training run."""
 
+import hashlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import repeat
+from pathlib import Path
 from typing import Literal
 
+import PIL
 from datasets import Dataset, DatasetDict
+from datasets.utils import tqdm
+from huggingface_hub import cached_assets_path
+from PIL import features
 
-from mmsent.modeling.common_images import BadImageError, load_image
+from mmsent.modeling import common_images
+from mmsent.modeling.common_images import MAX_IMAGE_BYTES, BadImageError, load_image
 
 from .common_corpus import undecoded
+from .common_files import atomic_write, content_hash, open_file
+
+logger = logging.getLogger(__name__)
+
+DIGEST = 32  # bytes of a SHA-256
 
 
 def screen_images(
-    corpus: DatasetDict, on_bad_image: Literal["error", "skip", "missing"]
+    corpus: DatasetDict,
+    on_bad_image: Literal["error", "skip", "missing"],
+    file_hashes: dict[str, str] | None = None,
 ) -> tuple[DatasetDict, dict[str, list[str]]]:
     """Decode every image of a corpus once, and handle the images that cannot be decoded.
+
+    Images are read and decoded in parallel. The SHA-256 of each image that could be decoded is remembered in the cache
+    of assets (`HF_ASSETS_CACHE`): later, its file is read, but not decoded. Another decoder is another cache.
 
     Args:
         on_bad_image: "error" raises an error, "skip" drops the post of the image, and "missing" keeps the post without
             the image.
+        file_hashes: A dictionary that gets the SHA-256 of each image file by its path.
 
     Returns:
         The corpus with undecoded images, and the file name and the reason of each bad image by split.
     """
     report: dict[str, list[str]] = {}
     screened = DatasetDict()
+    known = _read_known()
+    before = len(known)
     for split, posts in undecoded(corpus).items():
-        bad = _bad_images(posts, split)
+        bad = _bad_images(posts, split, known, {} if file_hashes is None else file_hashes)
         report |= {split: list(bad.values())} if bad else {}
         if bad and on_bad_image == "skip":
             bad_rows = {row for row, _ in bad}
@@ -34,6 +59,8 @@ def screen_images(
                 _without_images, with_indices=True, fn_kwargs={"bad": set(bad)}, desc=f"{split}: removing images"
             )
         screened[split] = posts
+    if len(known) > before:
+        _remember(known)
     if report and on_bad_image == "error":
         lines = [line for split_lines in report.values() for line in split_lines]
         lines[10:] = [f"... and {len(lines) - 10} more"] * (len(lines) > 10)
@@ -45,34 +72,69 @@ def screen_images(
     return screened, report
 
 
-def _bad_images(posts: Dataset, split: str) -> dict[tuple[int, int], str]:
+def _bad_images(posts: Dataset, split: str, known: set[bytes], file_hashes: dict[str, str]) -> dict:
     """Map (row, index of the image in the row) to file name and reason, for each image that cannot be decoded."""
-    # The result is not cached, because the key of the cache does not change when a file is repaired.
-    checked = posts.select_columns(["id", "images"]).map(
-        decode_errors,
-        desc=f"{split}: checking images",
-        remove_columns=["id", "images"],
-        load_from_cache_file=False,
-        keep_in_memory=True,
-    )
-    return {
-        (row, index): reason
-        for row, reasons in enumerate(checked["reasons"])
-        for index, reason in enumerate(reasons)
-        if reason
-    }
+    bad, row = {}, 0
+    progress = tqdm(total=len(posts), desc=f"{split}: checking images", leave=False)
+    with progress, ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock.
+        for batch in posts.select_columns(["id", "images"]).iter(1000):
+            checks = pool.map(_check, (i for images in batch["images"] for i in images), repeat(known))
+            for post_id, images in zip(batch["id"], batch["images"], strict=True):
+                for index, image in enumerate(images):
+                    digest, reason = next(checks)
+                    if digest and image["bytes"] is None:
+                        file_hashes[image["path"]] = digest.hex()
+                    if reason:
+                        bad[row, index] = f"post {post_id}: {reason}"
+                row += 1
+            progress.update(len(batch["id"]))
+    return bad
+
+
+def _check(image: dict, known: set[bytes]) -> tuple[bytes | None, str]:
+    """Return the SHA-256 of an image, if it can be read, and why the image cannot be decoded, or ""."""
+    content = image and image["bytes"]
+    with suppress(OSError, ValueError, TypeError):  # `load_image` says why.
+        if content is None and Path(image["path"]).stat().st_size <= MAX_IMAGE_BYTES:
+            with open_file(Path(image["path"])) as file:
+                content = file.read()
+    digest = None if content is None else hashlib.sha256(content).digest()
+    if digest not in known:
+        try:
+            load_image(image if content is None else image | {"bytes": content})
+        except BadImageError as error:
+            return digest, str(error)
+        if digest:
+            known.add(digest)
+    return digest, ""
 
 
 def decode_errors(post: dict) -> dict[str, list[str]]:
     """Return `{"reasons": [...]}`: for each image of a post, why it cannot be decoded, or "" if it can."""
-    reasons = []
-    for image in post["images"]:
-        try:
-            load_image(image)
-            reasons.append("")
-        except BadImageError as error:
-            reasons.append(f"post {post['id']}: {error}")
-    return {"reasons": reasons}
+    reasons = (reason for _, reason in (_check(image, set()) for image in post["images"]))
+    return {"reasons": [reason and f"post {post['id']}: {reason}" for reason in reasons]}
+
+
+def _known_file() -> Path:
+    """Return the file of the remembered images. Its name has all that decides whether an image can be decoded."""
+    versions = [features.version(name) for name in ("jpg", "zlib", "webp", "libtiff", "avif")]
+    rule = f"{content_hash(Path(common_images.__file__))} {PIL.__version__} {versions}"
+    return cached_assets_path("mmsent", "decodable_images") / f"{hashlib.sha256(rule.encode()).hexdigest()[:16]}.bin"
+
+
+def _read_known() -> set[bytes]:
+    with suppress(OSError, ValueError):  # There is no such file yet, or the folder cannot be made.
+        content = _known_file().read_bytes()
+        return {content[start : start + DIGEST] for start in range(0, len(content) - DIGEST + 1, DIGEST)}
+    return set()
+
+
+def _remember(known: set[bytes]) -> None:
+    try:
+        with atomic_write(_known_file()) as temporary:
+            temporary.write_bytes(b"".join(sorted(known | _read_known())))
+    except (OSError, ValueError) as error:
+        logger.warning("The images are decoded again in the next run, because they cannot be remembered: %s", error)
 
 
 def _without_images(post: dict, row: int, bad: set[tuple[int, int]]) -> dict:

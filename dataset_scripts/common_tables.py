@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .common_files import decode_text
+from .common_files import open_file, refuse_utf16, text_encoding
 
 # The maximum length of a cell in characters. It limits how much an unclosed quote swallows before it is an error.
 MAX_CELL = 10_000_000
@@ -28,14 +28,27 @@ class Record(NamedTuple):
     cells: list[str] | ValueError
 
 
-def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, int, dict[str, str]]]:
+def decode_utf8(raw: bytes) -> str:
+    """Decode UTF-8; `read_records` reports a record with invalid bytes as an error."""
+    return raw.decode("utf-8-sig", "surrogateescape")
+
+
+def decode_utf8_or_gb18030(raw: bytes) -> str:
+    """Decode UTF-8, or else GB18030, as in releases of Chinese authors; other bytes as in `decode_utf8`."""
+    return raw.decode("gb18030") if text_encoding(raw) == "gb18030" else decode_utf8(raw)
+
+
+def read_table(
+    path: Path, columns: Iterable[str], decode: Callable[[bytes], str] = decode_utf8
+) -> Iterator[tuple[int, int, dict[str, str]]]:
     """Yield offset, line and {column: cell} of each row of a comma-separated table whose first line names the columns.
 
     Args:
         columns: Columns that the table must have. It may have others.
+        decode: Decodes a line.
     """
-    with path.open("rb") as file:
-        records = read_records(file)
+    with open_file(path) as file:
+        records = read_records(file, decode=decode)
         header = _header(path, records)
         missing = [name for name in columns if name not in header]
         if missing:
@@ -46,59 +59,44 @@ def read_table(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, int, d
             yield offset, line, dict(zip(header, cells, strict=True))
 
 
-def read_rows_at(path: Path, offsets: Iterable[int]) -> Iterator[dict[str, str]]:
+def read_rows_at(
+    path: Path, offsets: Iterable[int], decode: Callable[[bytes], str] = decode_utf8
+) -> Iterator[dict[str, str]]:
     """Yield the rows of a table that begin at these offsets, which come from an earlier `read_table`.
 
     The table is never in memory as a whole, and several processes can each read a part of it.
     """
-    with path.open("rb") as file:
-        header = _header(path, read_records(file))
+    with open_file(path) as file:
+        header = _header(path, read_records(file, decode=decode))
         for offset in offsets:
             file.seek(offset)
-            yield dict(zip(header, next(read_records(file)).cells, strict=True))
+            yield dict(zip(header, next(read_records(file, decode=decode)).cells, strict=True))
 
 
 def read_header(path: Path, delimiter: str) -> list[str]:
     """Return the column names of a UTF-8 table, without reading more than its first record."""
-    with path.open("rb") as file:
-        return _header(path, read_records(file, delimiter, decode_utf8))
+    with open_file(path) as file:
+        return _header(path, read_records(file, delimiter))
 
 
 def read_all_rows(path: Path, delimiter: str) -> Iterator[dict[str, str] | ValueError]:
     """Yield every row of a UTF-8 table: its cells by column, or an error that names the line. Reading continues."""
-    with path.open("rb") as file:
-        records = read_records(file, delimiter, decode_utf8)
+    with open_file(path) as file:
+        records = read_records(file, delimiter)
         header = _header(path, records)
         for _, _, cells in records:
             yield cells if isinstance(cells, ValueError) else dict(zip(header, cells, strict=True))
 
 
-def refuse_utf16(path: Path) -> None:
-    """Raise a ValueError for a file in UTF-16 or UTF-32: it begins with a byte order mark, or has a zero byte."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or (b"\0" in start):
-        raise ValueError(
-            f"{path}, line 1: the file is UTF-16 or UTF-32; convert it to UTF-8, for example with "
-            "`iconv -f UTF-16 -t UTF-8 OLD > NEW`"
-        )
-
-
-def require_posts(path: Path, count: int) -> None:
-    """Raise a ValueError if the file of a split has no posts, because the split would be missing without a word."""
+def require_posts(path: Path, count: int, is_split: bool = True) -> None:
+    """Raise a ValueError if a file has no posts. The split of such a file would be missing without a word."""
     if not count:
-        raise ValueError(
-            f"{path}, line 1: the file has no posts; get it again, or remove it to load the corpus without this split"
-        )
-
-
-def decode_utf8(raw: bytes) -> str:
-    """Decode UTF-8; `read_records` reports a record with invalid bytes as an error."""
-    return raw.decode("utf-8-sig", "surrogateescape")
+        advice = ", or remove it to load the corpus without this split" if is_split else ""
+        raise ValueError(f"{path}, line 1: the file has no posts; get it again{advice}")
 
 
 def read_records(
-    file: BinaryIO, delimiter: str = ",", decode: Callable[[bytes], str] = decode_text
+    file: BinaryIO, delimiter: str = ",", decode: Callable[[bytes], str] = decode_utf8
 ) -> Iterator[Record]:
     """Yield the records of a table from the current position of `file`. Empty lines are skipped.
 

@@ -1,6 +1,7 @@
 """MSED: English posts with title, caption and image (Jia et al., Beyond Emotion: A Multi-Modal Dataset for Human
 Desire Understanding, NAACL 2022). The five papers do not use it, so that it is an independent test corpus."""
 
+import os
 from pathlib import Path
 
 from datasets import BuilderConfig, Value
@@ -8,7 +9,7 @@ from datasets import BuilderConfig, Value
 from ..common_corpus import Corpus, with_clean
 from ..common_files import find_images, image_paths, release_folder
 from ..common_schema import LABELS, features
-from ..common_tables import read_rows_at, read_table, require_posts
+from ..common_tables import decode_utf8_or_gb18030, read_rows_at, read_table, require_posts
 
 # The possible folders of each split: copies of the release give the validation split different names.
 FOLDERS = {"train": ("train",), "validation": ("dev", "valid", "validation", "val"), "test": ("test",)}
@@ -37,12 +38,13 @@ class MSED(Corpus):
         folder = release_folder(self.dataset_name, self.config.data_dir, tables, complete=False)
         notes, splits, sources, image_folders = [], {split: [] for split in FOLDERS}, {}, {}
         for split, names in FOLDERS.items():
-            name = next((name for name in names if (folder / name / f"{name}.csv").exists()), None)
+            name = next((name for name in names if os.path.lexists(folder / name / f"{name}.csv")), None)
             if name is None:
                 notes.append(f"data_dir has no {names[0]}/{names[0]}.csv: there is no {split} split")
                 continue
             path = folder / name / f"{name}.csv"
-            for number, (offset, line, cells) in enumerate(read_table(path, COLUMNS), start=1):
+            rows = read_table(path, COLUMNS, decode_utf8_or_gb18030)
+            for number, (offset, line, cells) in enumerate(rows, start=1):
                 label = cells["Sentiment"].strip().lower()
                 if label not in LABELS:
                     allowed = ", ".join(LABELS)
@@ -60,7 +62,8 @@ class MSED(Corpus):
 
     def read_chunk(self, posts, folder, image_folders):
         name = posts[0][1][0]  # All posts of a split are in one table.
-        rows = read_rows_at(Path(folder, name, f"{name}.csv"), [offset for _, (_, offset, _) in posts])
+        offsets = [offset for _, (_, offset, _) in posts]
+        rows = read_rows_at(Path(folder, name, f"{name}.csv"), offsets, decode_utf8_or_gb18030)
         for (post_id, (_, _, image)), cells in zip(posts, rows, strict=True):
             yield {
                 "id": post_id,

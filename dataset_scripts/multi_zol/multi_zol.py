@@ -3,6 +3,7 @@
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 from datasets import BuilderConfig, Value
 
 from ..common_corpus import Corpus, with_clean
-from ..common_files import check_file_name, decode_text, find_images, image_paths, release_folder
+from ..common_files import check_file_name, find_images, image_paths, open_file, refuse_utf16, release_folder
 from ..common_schema import features
 from ..common_splits import hash_split
-from ..common_tables import require_posts
+from ..common_tables import UNDECODED, decode_utf8_or_gb18030, require_posts
 
 FILES = {"train": "zol_Train_jieba.txt", "validation": "zol_Dev_jieba.txt", "test": "zol_Test_jieba.txt"}
 IMAGES = "img"
@@ -45,7 +46,10 @@ def parse_sample(lines: list[bytes], where: str, scores: tuple[int, ...]) -> dic
     Returns:
         `text`, `images` (file names), `aspect`, and `label` (the score as a string).
     """
-    text, names, aspect, score = (decode_text(line).strip() for line in lines)
+    text, names, aspect, score = decoded = [decode_utf8_or_gb18030(line).strip() for line in lines]
+    for number, line in enumerate(decoded, start=1):
+        if UNDECODED.search(line):
+            raise ValueError(f"{where}, line {number} of 4: neither UTF-8 nor GB18030; convert the file to UTF-8")
     try:
         images = ast.literal_eval(names)  # This reads literals only, and never runs code.
         if not isinstance(images, list) or not all(isinstance(name, str) for name in images):
@@ -72,7 +76,8 @@ def review_key(text: str) -> str:
 
 def read_samples(path: Path, scores: tuple[int, ...]) -> Iterator[tuple[int, dict]]:
     """Yield the position in bytes and the content of every sample of a file."""
-    with path.open("rb") as file:
+    refuse_utf16(path)
+    with open_file(path) as file:
         offset, lines = 0, []
         for number, line in enumerate(file, start=1):
             lines.append(line)
@@ -113,7 +118,7 @@ class MultiZOL(Corpus):
         folder = release_folder(self.dataset_name, self.config.data_dir, FILES.values(), complete=False)
         notes, image_names, splits, sources = [], set(), {split: [] for split in FILES}, {}
         for file_split, file_name in FILES.items():
-            if not (folder / file_name).exists():
+            if not os.path.lexists(folder / file_name):
                 notes.append(f"data_dir has no {file_name}: its samples are in no split")
                 continue
             samples = read_samples(folder / file_name, SCORES[self.config.classes])
@@ -131,7 +136,7 @@ class MultiZOL(Corpus):
 
     def read_post(self, post_id, source, folder, image_folder):
         file_name, offset = source
-        with Path(folder, file_name).open("rb") as file:
+        with open_file(Path(folder, file_name)) as file:
             file.seek(offset)
             lines = [file.readline() for _ in range(LINES)]
         sample = parse_sample(lines, f"{folder}/{file_name}, {post_id}", SCORES[self.config.classes])

@@ -13,12 +13,15 @@ from ..common_files import (
     join_names,
     list_files,
     option_path,
+    read_bytes,
     read_json,
+    read_lines,
     release_folder,
     text_encoding,
 )
 from ..common_schema import LABELS, features
 from ..common_splits import read_splits
+from ..common_tables import require_posts
 
 LABEL_FILE = "labelResultAll.txt"
 SPLITS = Path(__file__).parent / "splits"
@@ -53,9 +56,15 @@ class MVSAConfig(BuilderConfig):
 def read_translations(path: Path) -> dict[str, str]:
     """Return {id: text after translation and back} from a file of CLMLF."""
     rows = read_json(path)
-    if not isinstance(rows, list) or not all({"id", "text_translation"} <= set(row) for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and "id" in row and isinstance(row.get("text_translation"), str) for row in rows
+    ):
         raise ValueError(f"{path}: translations are a JSON list of objects with id and text_translation")
-    return {str(row["id"]): row["text_translation"] for row in rows}
+    translations = {str(row["id"]): row["text_translation"] for row in rows}
+    if len(translations) < len(rows):
+        post_id, _ = Counter(str(row["id"]) for row in rows).most_common(1)[0]
+        raise ValueError(f"{path}: two entries for the id {post_id}; remove one of them")
+    return translations
 
 
 def majority(labels: list[str]) -> str | None:
@@ -79,7 +88,7 @@ def joint_label(text: str | None, image: str | None) -> str | None:
 
 def read_labels(path: Path, annotators: int) -> dict[str, tuple[str | None, str | None]]:
     """Return {id: (text label, image label)} from a label file; None where the annotators have no majority."""
-    lines = decode_text(path.read_bytes()).splitlines()
+    lines = [line for _, line in read_lines(path)]
     header = "ID" + "\ttext,image" * annotators
     if [line.rstrip() for line in lines[:1]] != [header]:
         raise ValueError(f"{path}, line 1: the header must be {header!r}, not {lines[:1]}; check the release")
@@ -100,6 +109,7 @@ def read_labels(path: Path, annotators: int) -> dict[str, tuple[str | None, str 
         if post_id in labels:
             raise ValueError(f"{where}: an earlier row has the id {post_id} too; remove one of them")
         labels[post_id] = (majority(votes[0]), majority(votes[1]))
+    require_posts(path, len(labels), is_split=False)
     return labels
 
 
@@ -154,7 +164,7 @@ class MVSA(Corpus):
         return labels
 
     def read_post(self, post_id, source, folder, translations):
-        content = Path(folder, f"{post_id}.txt").read_bytes()
+        content = read_bytes(Path(folder, f"{post_id}.txt"))
         post = dict(zip(("label", "text_label", "image_label"), source, strict=True)) | {
             "text": decode_text(content).strip(),
             "images": [f"{folder}/{post_id}.jpg"],  # A path is decoded on access, and errors name it.

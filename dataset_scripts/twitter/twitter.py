@@ -2,6 +2,7 @@
 (Yu and Jiang: Adapting BERT for Target-Oriented Multimodal Sentiment Classification, IJCAI 2019)."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,11 @@ from ..common_corpus import Corpus, with_clean
 from ..common_files import (
     check_file_name,
     content_hash,
-    decode_text,
     find_images,
     image_paths,
     option_path,
     read_json,
+    read_lines,
     release_folder,
 )
 from ..common_schema import LABELS, TARGET, features
@@ -55,9 +56,7 @@ def read_tweets(path: Path) -> Iterator[dict[str, str]]:
     Columns are read by position, because the header of test.tsv names only four of them. Quotes have no meaning.
     """
     indices = set()
-    # Lines end only in \n or \r\n: splitlines() would also split tweets at characters such as U+2028.
-    for number, line in enumerate(decode_text(path.read_bytes()).split("\n"), start=1):
-        line = line.removesuffix("\r")
+    for number, line in read_lines(path):
         if not line.strip() or (number == 1 and line.startswith("index")):
             continue
         where = f"{path}, line {number}"
@@ -107,7 +106,7 @@ class Twitter(Corpus):
         folder = release_folder(self.dataset_name, self.config.data_dir, FILES.values(), complete=False)
         notes, splits, sources = [], {split: [] for split in FILES}, {}
         for split, file_name in FILES.items():
-            if not (folder / file_name).exists():
+            if not os.path.lexists(folder / file_name):
                 notes.append(f"data_dir has no {file_name}: there is no {split} split")
                 continue
             for row in read_tweets(folder / file_name):

@@ -4,7 +4,7 @@ import pytest
 from datasets.exceptions import DatasetGenerationError
 from safetensors import SafetensorError
 
-from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line, parse_name_values
 
 
 @pytest.mark.parametrize("error", [ValueError("two\nlines"), OSError("two  lines"), SafetensorError("two lines")])
@@ -27,3 +27,9 @@ def test_a_traceback_is_shown_for_debugging_and_for_defects(monkeypatch):
     monkeypatch.setenv("MMSENT_DEBUG", "1")
     with pytest.raises(ValueError, match="wrong"), exit_with_one_line("mmsent x"):
         raise ValueError("wrong")
+
+
+@pytest.mark.parametrize("value", ["[", "[" * 60_000, "{a: ]", "\0"])
+def test_a_value_that_is_not_yaml(value):
+    with pytest.raises(ValueError, match="is not YAML that can be read"):
+        parse_name_values([f"classes={value}"])

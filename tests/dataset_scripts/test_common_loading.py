@@ -1,10 +1,11 @@
 """`load_corpus` and its cache."""
 
+import ast
 import os
-import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -127,15 +128,45 @@ def test_the_functions_that_decide_clean_variants_are_in_the_key(tmp_path, monke
         copy.write_text(content)
 
 
-def test_every_module_of_the_models_that_leaks_import_is_in_the_key():
-    source = (common_loading.ROOT / "common_leaks.py").read_text()
-    imported = set(re.findall(r"from mmsent\.modeling\.(\w+) import", source))
-    assert imported == {path.stem for path in common_loading.SHARED_MODELING}
+def test_versions_are_in_the_key(monkeypatch):
+    before = cache_key("mvsa_single")
+    assert cache_key("mvsa_single") == before
+    versions = {package: version(package) for package in common_loading.PACKAGES} | {"imagehash": "0.1"}
+    monkeypatch.setattr(common_loading, "version", versions.get)
+    assert cache_key("mvsa_single") != before
 
 
-def test_every_shared_module_of_a_corpus_is_in_the_key():
-    sources = [path.read_text() for folder in set(map(corpus_folder, CORPORA)) for path in folder.glob("*.py")]
-    sources += [(common_loading.ROOT / name).read_text() for name in common_loading.SHARED]
-    modules = {path.name for path in common_loading.ROOT.glob("common_*.py")}
-    imported = {name for name in modules if any(f".{name.removesuffix('.py')} import" in text for text in sources)}
-    assert imported <= set(common_loading.SHARED)
+def imported_files(file: Path) -> set[Path]:
+    """Return the modules of the project that a module imports, at its top or in a function."""
+    if file in common_loading.SHARED_MODELING:
+        package = ["mmsent.modeling"]
+    else:
+        package = ["mmsent.dataset_scripts", *file.parent.relative_to(common_loading.ROOT).parts]
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = [".".join(package[: len(package) - node.level + 1])] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    modeling = common_loading.SHARED_MODELING[0].parent
+    folders = {"mmsent.dataset_scripts.": common_loading.ROOT, "mmsent.modeling.": modeling}
+    paths = {
+        folder / f"{name.removeprefix(start).replace('.', '/')}.py"
+        for name in names
+        for start, folder in folders.items()
+        if name.startswith(start)
+    }
+    return {path for path in paths if path.is_file()}
+
+
+def test_everything_that_a_corpus_imports_is_in_the_key():
+    own = {path for folder in set(map(corpus_folder, CORPORA)) for path in folder.glob("*.py")}
+    reached, waiting = set(), set(own)
+    while waiting:
+        file = waiting.pop()
+        reached.add(file)
+        waiting |= imported_files(file) - reached
+    shared = {common_loading.ROOT / name for name in common_loading.SHARED}
+    assert reached - own == shared | set(common_loading.SHARED_MODELING)

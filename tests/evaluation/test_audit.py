@@ -1,12 +1,15 @@
 """The command `mmsent audit`."""
 
+import itertools
 import json
 import re
 import sys
 
 import pytest
-from standins import draw, write_multi_zol, write_twitter
+from standins import WRITERS, draw, write_multi_zol
 
+from mmsent.dataset_scripts.common_leaks import find_leaks
+from mmsent.evaluation import audit as audit_module
 from mmsent.evaluation.audit import audit, main, render
 
 
@@ -100,21 +103,37 @@ def test_command(tmp_path, capsys, run_audit):
     assert report["agreement"] == {}
 
 
-def test_command_without_train(tmp_path, capsys, run_audit):
-    folder = write_twitter(tmp_path / "twitter2015")
-    (folder / "train.tsv").unlink()
-    run_audit("twitter2015", "--data_dir", str(folder))
-    page = capsys.readouterr().out
-    assert "data_dir has no train.tsv" in page
-    assert "Always predicting" not in page
+FILES = {
+    "msed": {split: f"{split}/{split}.csv" for split in ("train", "dev", "test")},
+    "multi_zol": {split.lower(): f"zol_{split}_jieba.txt" for split in ("Train", "Dev", "Test")},
+    "twitter2015": {split: f"{split}.tsv" for split in ("train", "dev", "test")},
+}
+SPLITS = ("train", "dev", "test")
 
 
-def test_a_corpus_of_one_split_has_no_empty_section(tmp_path, capsys, run_audit):
-    folder = write_twitter(tmp_path / "twitter2015")
-    for name in ("train.tsv", "dev.tsv"):
-        (folder / name).unlink()
-    run_audit("twitter2015", "--data_dir", str(folder))
-    assert "Splits share" not in capsys.readouterr().out
+@pytest.mark.parametrize("kept", [set(kept) for size in (1, 2) for kept in itertools.combinations(SPLITS, size)])
+@pytest.mark.parametrize("config", ["official", "official_clean"])
+@pytest.mark.parametrize("name", FILES)
+def test_no_section_is_empty_without_all_splits(name, config, kept, tmp_path, load):
+    folder = WRITERS[name](tmp_path / name)
+    for split in set(SPLITS) - kept:
+        (folder / FILES[name][split]).unlink()
+    report = audit(load(name, config, data_dir=str(folder)))
+    page = render(name, report)
+    headings = ("interval of the accuracy)", "Splits share", "Images")
+    assert not any(section.rstrip().endswith(headings) for section in page.split("\n\n"))
+    assert ("Splits share" in page) == (len(kept) == 2)
+    assert ("Always predicting" in page) == ("train" in kept and len(kept) == 2)
+    for split in set(SPLITS) - kept:
+        assert f"data_dir has no {FILES[name][split]}" in page
+    assert set(report["posts"]) == {split.replace("dev", "validation") for split in kept}
+
+
+def test_leaks_are_found_once_by_pair_of_splits(tmp_path, load, monkeypatch):
+    pairs = []
+    monkeypatch.setattr(audit_module, "find_leaks", lambda *pair: pairs.append(pair) or find_leaks(*pair))
+    audit(load("multi_zol", data_dir=str(write_multi_zol(tmp_path / "zol"))))
+    assert len(pairs) == 3
 
 
 @pytest.mark.parametrize(
