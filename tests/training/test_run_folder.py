@@ -5,6 +5,7 @@ import tiny
 from datasets import Dataset, DatasetDict
 
 from mmsent.dataset_scripts.common_schema import features
+from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.training.run_folder import (
     begin,
     checkpoints,
@@ -116,3 +117,16 @@ def test_the_checksum_of_images_is_that_of_their_content(tmp_path):
 
     posts = {"id": ["1"], "text": ["a"], "aspect": [None], "label": [0], "text_label": [0], "image_label": [0]}
     assert checksum("one", 0) == checksum("other", 0) != checksum("other", 1)
+
+
+def test_the_checksum_of_images_takes_the_hashes_of_screening(tmp_path):
+    path = tmp_path / "picture.png"
+    tiny.picture(0).save(path)
+    row = {"id": "1", "text": "a", "aspect": None, "images": [str(path)]}
+    row |= dict.fromkeys(["label", "text_label", "image_label"], 0)
+    corpus = DatasetDict({"train": Dataset.from_list([row], features())})
+    hashes = {}
+    corpus, _ = screen_images(corpus, "error", hashes)
+    expected = images_checksum(corpus)
+    path.unlink()
+    assert images_checksum(corpus, hashes) == expected

@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mmsent.dataset_scripts.common_files import read_json
 from mmsent.evaluation.scores import score
 
 from .build import build
@@ -44,7 +45,7 @@ def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
             output_dir = Path(folder, str(seed))
             command = [sys.executable, str(TRAIN), "--config", str(recipe), *arguments]
             subprocess.run([*command, "--seed", str(seed), "--output_dir", str(output_dir)], check=True)
-            runs.append(json.loads((output_dir / "run.json").read_text()))
+            runs.append(read_json(output_dir / "run.json"))
     scores = {
         split: {name: summarize([run["scores"][split][name] for run in runs]) for name in METRICS}
         for split in runs[0]["scores"]
@@ -102,7 +103,7 @@ def table(results: Path = RESULTS) -> str:
     """
     rows = []
     for path in sorted(results.glob("*/*.json")):
-        result, corpus = json.loads(path.read_text()), path.parent.name
+        result, corpus = read_json(path), path.parent.name
         split = "test" if "test" in result["scores"] else "validation"
         if "majority" in result:
             majority = [f"{100 * result['majority'][split][name]:.1f}" for name in METRICS]

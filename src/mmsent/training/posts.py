@@ -85,9 +85,10 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
                 f"those of {len(outlines['train']):,} training posts"
             )
         else:
-            splits, report["bad_images"] = screen_images(corpus, args.on_bad_image)
+            file_hashes: dict[str, str] = {}
+            splits, report["bad_images"] = screen_images(corpus, args.on_bad_image, file_hashes)
             outlines, report["corpus_sha256"] = splits, corpus_checksum(splits)
-            report["images_sha256"] = None if args.modalities == "text" else images_checksum(splits)
+            report["images_sha256"] = None if args.modalities == "text" else images_checksum(splits, file_hashes)
     empty = [split for split, posts in outlines.items() if not len(posts)]
     if empty:
         raise ValueError(f"{args.dataset} has no post left in {', '.join(empty)}: see --on_bad_image and the corpus.")

@@ -11,10 +11,10 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -23,7 +23,7 @@ from transformers import TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
-from mmsent.dataset_scripts.common_files import atomic_write, content_hash
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash, read_json
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
 ADAPTER, CURVES = "adapter", "learning_curves.png"
@@ -61,7 +61,7 @@ def complete_checkpoint(checkpoint: Path) -> None:
 def is_complete(checkpoint: Path) -> bool:
     """Return whether a checkpoint was completed and still has all its files in their full size."""
     try:
-        sizes = json.loads((checkpoint / CONTENTS).read_text(encoding="utf-8"))
+        sizes = read_json(checkpoint / CONTENTS)
         if not isinstance(sizes, dict):
             return False
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
@@ -192,7 +192,7 @@ def _write_json(path: Path, value: dict) -> None:
 def _refuse_other_settings(run: Path, settings: dict) -> None:
     advice = "give another --output_dir, or --overwrite to start from the beginning"
     try:
-        previous = json.loads((run / SETTINGS).read_text(encoding="utf-8"))
+        previous = read_json(run / SETTINGS)
         if not isinstance(previous, dict):
             raise ValueError("it does not hold an object")
     except (OSError, ValueError) as error:
@@ -219,21 +219,25 @@ def corpus_checksum(corpus: DatasetDict) -> str:
     return rows_hash(corpus, ("id", "label", "text", "aspect"))
 
 
-def images_checksum(corpus: DatasetDict) -> str:
-    """Return the SHA-256 of the content of all images, in their order. Where the files lie does not matter."""
+def images_checksum(corpus: DatasetDict, file_hashes: Mapping[str, str] | None = None) -> str:
+    """Return the SHA-256 of the content of all images, in their order. Where the files lie does not matter.
+
+    Args:
+        file_hashes: SHA-256 of image files by path, as `screen_images` gives them. Other files are read.
+    """
     digest = hashlib.sha256()
     with ThreadPoolExecutor() as pool:  # the files are read and hashed without Python's lock
         for split, posts in sorted(undecoded(corpus).items()):
             for batch in posts.select_columns("images").iter(1000):
                 counts = [len(images) for images in batch["images"]]
-                hashes = pool.map(_image_hash, chain.from_iterable(batch["images"]))
+                hashes = pool.map(_image_hash, chain.from_iterable(batch["images"]), repeat(file_hashes or {}))
                 digest.update(f"{split} {counts} {' '.join(hashes)}".encode())
     return digest.hexdigest()
 
 
-def _image_hash(image: dict) -> str:
+def _image_hash(image: dict, file_hashes: Mapping[str, str]) -> str:
     if image["bytes"] is None:
-        return content_hash(Path(image["path"]))
+        return file_hashes.get(image["path"]) or content_hash(Path(image["path"]))
     return hashlib.sha256(image["bytes"]).hexdigest()
 
 
