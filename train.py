@@ -64,6 +64,7 @@ def train(
     processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)))
     if model.reads_aspect:
         model.config.aspects = posts.frequent_aspects()
+    model.config.modalities = data_args.modalities
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:
         posts.splits = encode_features(

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Pipeline
+from transformers import Pipeline, PreTrainedModel
 from transformers.utils import logging
 
 from .common_images import BadImageError
-from .common_loading import check_weights
+from .common_loading import check_pair, check_weights
 from .common_processing import MultimodalProcessor
 from .common_urls import UrlError, fetch
 
@@ -30,7 +30,8 @@ class ImageTextSentimentPipeline(Pipeline):
 
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
-    so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post.
+    so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post. A part
+    that the model does not read (`model.modalities`) is left out.
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
@@ -44,11 +45,12 @@ class ImageTextSentimentPipeline(Pipeline):
             otherwise by forward passes without the other part. The aspect is always kept. The value is None for a
             part that the post does not have.
         allow_urls: Whether images may be https URLs, see `common_urls.fetch`.
-        allow_empty: Whether a post may have neither text nor an image. By default it is an error, since its labels
-            would say nothing about it.
+        allow_empty: Whether a post may say nothing: it has neither text nor an image that the model reads. By default
+            it is an error, since its labels would not be about it.
 
     Raises:
-        ValueError: If the weights did not match the model when it was loaded, or hold NaN or infinity.
+        ValueError: If the weights did not match the model when it was loaded, or hold NaN or infinity, or if the
+            processor is that of another model.
     """
 
     _load_processor = True
@@ -61,6 +63,7 @@ class ImageTextSentimentPipeline(Pipeline):
         super().__init__(model, *args, **kwargs)
         check_weights(self.model)
         self.model.eval()  # a model that was just trained would apply dropout
+        check_pair(self.model, self.processor)
 
     def __call__(self, inputs: Mapping | Iterable[Mapping], num_workers=None, batch_size=None, **kwargs) -> Any:
         """Classify a post, a list of posts, or any other iterable of posts.
@@ -73,7 +76,7 @@ class ImageTextSentimentPipeline(Pipeline):
             BadImageError: If an image cannot be decoded, is too large, or cannot be fetched.
             TypeError: If the input is neither a post nor an iterable, or a parameter is unknown.
             ValueError: If an input is not a post, says nothing, or lacks the aspect, if an image is a URL without
-                `allow_urls`, or if `top_k` is below 1.
+                `allow_urls`, if a score is not a finite number, or if `top_k` is below 1.
         """
         if isinstance(inputs, str | bytes) or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__")):
             raise TypeError(f"{TASK} takes a post, {A_POST}, or an iterable of posts, not {inputs!r:.80}.")
@@ -94,9 +97,16 @@ class ImageTextSentimentPipeline(Pipeline):
         if not (hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")):
             inputs, num_workers = _Stream(inputs), min(num_workers, 1)  # each worker would read the whole stream
         # Not a method or a lambda: workers that are spawned get the processor, but not the model.
-        collate = partial(make_batch, self.processor, aspects=self._aspects(), **preprocess_params)
+        collate = partial(make_batch, self.processor, **reading(self.model), **preprocess_params)
+        position = 0
         for batch in DataLoader(inputs, batch_size, num_workers=num_workers, collate_fn=collate):
-            yield from self.postprocess(self.forward(batch, **forward_params), **postprocess_params)
+            outputs = self.forward(batch, **forward_params)
+            is_scored = has_scores(outputs)  # (B,)
+            if not is_scored.all():
+                position += int(is_scored.int().argmin())
+                raise ValueError(f"The post at position {position} gets scores that are not finite numbers.")
+            position += len(is_scored)
+            yield from self.postprocess(outputs, **postprocess_params)
 
     def _sanitize_parameters(self, **kwargs) -> tuple[dict, dict, dict]:
         names = ("allow_urls", "allow_empty"), ("modality_scores",), ("top_k",)
@@ -110,12 +120,7 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def preprocess(self, posts: list[Mapping], **kwargs) -> dict[str, torch.Tensor]:
         """Make the batch of B posts, see `make_batch`."""
-        return make_batch(self.processor, posts, aspects=self._aspects(), **kwargs)
-
-    def _aspects(self) -> Literal["required", "optional", "ignored"]:
-        if not self.model.reads_aspect:
-            return "ignored"
-        return "required" if self.model.config.aspects else "optional"  # or the model was trained without aspects
+        return make_batch(self.processor, posts, **reading(self.model), **kwargs)
 
     def _forward(self, batch: dict[str, torch.Tensor], modality_scores: bool = False) -> dict[str, torch.Tensor]:
         """Return the logits (B, C) of "both".
@@ -171,9 +176,18 @@ class _Stream(IterableDataset):
         return iter(self.posts)
 
 
+def reading(model: PreTrainedModel) -> dict[str, Any]:
+    """Return what a model reads of a post, as the arguments `modalities` and `aspects` of `make_batch`."""
+    aspects = "ignored"
+    if model.reads_aspect:
+        aspects = "required" if model.config.aspects else "optional"  # or the model was trained without aspects
+    return {"modalities": model.modalities, "aspects": aspects}
+
+
 def make_batch(
     processor: MultimodalProcessor,
     posts: list[Mapping],
+    modalities: tuple[str, ...] = ("text", "image"),
     aspects: Literal["required", "optional", "ignored"] = "optional",
     allow_urls: bool = False,
     allow_empty: bool = False,
@@ -187,20 +201,38 @@ def make_batch(
     """
     for post in posts:
         _check(post, aspects)
-    images = [_images(post, allow_urls) for post in posts]
-    columns = {"text": [post.get("text") for post in posts], "aspect": [post.get("aspect") for post in posts]}
-    batch = dict(
-        processor(images=images, text=columns["text"], aspect=columns["aspect"] if any(columns["aspect"]) else None)
-    )
-    # The masks also show that the text steps of the processor have removed the whole text.
-    says_something = batch["attention_mask"].bool().any(1) | batch["image_mask"].any(1)  # (B,)
-    if not allow_empty and not says_something.all():
-        post = posts[int(says_something.int().argmin())]
-        raise ValueError(
-            f"This post has neither text nor an image, so no label would be about it: {dict(post)!r:.200}. "
-            "Pass allow_empty=True to classify it."
-        )
+    images = [_images(post, allow_urls) if "image" in modalities else [] for post in posts]
+    texts = [post.get("text") if "text" in modalities else None for post in posts]
+    given = [post.get("aspect") for post in posts]
+    batch = dict(processor(images=images, text=texts, aspect=given if any(given) else None))
+    if not allow_empty and not (is_said := says_something(batch)).all():
+        post = posts[int(is_said.int().argmin())]
+        reason = why_empty(post, processor, modalities)
+        raise ValueError(f"This post has {reason}, so no label would be about it: {dict(post)!r:.200}")
     return batch
+
+
+def says_something(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return for each post of a batch (B,) whether it has a text or an image that the model reads."""
+    # The masks also show that the text steps of the processor have removed the whole text.
+    return batch["attention_mask"].bool().any(1) | batch["image_mask"].any(1)
+
+
+def why_empty(post: Mapping, processor: MultimodalProcessor, modalities: tuple[str, ...]) -> str:
+    """Return what is missing in a post that says nothing, to be read after "the post has"."""
+    single = {("text",): "no text, which is all that", ("image",): "no image, which is all that"}.get(modalities)
+    reason = f"{single} this model reads" if single else "neither text nor an image"
+    is_cleaned = "text" in modalities and (post.get("text") or "").strip()
+    return f"{reason} (after the text steps {', '.join(processor.text_steps)})" if is_cleaned else reason
+
+
+def has_scores(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return for each post (B,) whether all its logits, as `_forward` returns them, are finite numbers."""
+    is_scored = outputs["both"].isfinite().all(1)
+    for name in ("text", "image"):
+        if name in outputs:  # the logits of an absent part are not used
+            is_scored &= outputs[name].isfinite().all(1) | ~outputs[f"has_{name}"]
+    return is_scored
 
 
 def _check(post: Mapping, aspects: str) -> None:

@@ -121,13 +121,14 @@ def test_a_part_that_the_model_does_not_read_is_not_listed(architecture, backbon
     processor, model = tiny.build(architecture, "own", backbones, branch="text")
     explanation = explain_post(model, processor, TEXT, images(1))
     assert list(explanation.without) == ["text"]
-    assert not explanation.heat[0].any()
+    assert (explanation.heat, explanation.images) == ([], [])
     processor, model = tiny.build(architecture, "own", backbones, branch="image")
     explanation = explain_post(model, processor, TEXT, images(1))
     assert list(explanation.without) == ["images"]
     assert explanation.heat[0].any()
-    assert not any(value for _, value in explanation.words)
-    assert explain_post(model, processor, TEXT).without == {}
+    assert explanation.words == []
+    with pytest.raises(ValueError, match="no image, which is all that this model reads"):
+        explain_post(model, processor, TEXT)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -139,7 +140,7 @@ def test_a_post_without_text_or_images(architecture, backbones):
     explanation = explain_post(model, processor, TEXT, [], "coffee", steps=4)
     assert (explanation.heat, explanation.images, list(explanation.without)) == ([], [], ["text"])
     assert all(hop.regions is None for hop in explanation.attention)
-    with pytest.raises(ValueError, match="nothing to explain"):
+    with pytest.raises(ValueError, match="neither text nor an image"):
         explain_post(model, processor, " ", [], "coffee")
 
 
@@ -254,3 +255,22 @@ def test_without_captum(backbones, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(ImportError, match=r"pip install 'mmsent\[explain\]'"):
         explain_post(model, processor, "good")
+
+
+def test_scores_and_gradients_that_are_not_finite_are_errors(backbones, monkeypatch):
+    processor, model = tiny.build("comn", "own", backbones)
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+    with pytest.raises(ValueError, match="scores that are not finite numbers"):
+        explain_post(model, processor, TEXT, images(1))
+    processor, model = tiny.build("comn", "own", backbones)
+    gradients = lambda *_, **__: (torch.full((1,), torch.nan),)  # noqa: E731
+    monkeypatch.setattr("captum.attr.IntegratedGradients.attribute", gradients)
+    with pytest.raises(ValueError, match="gradients that are not finite numbers"):
+        explain_post(model, processor, TEXT, images(1))
+
+
+def test_an_aspect_is_required_if_the_model_was_trained_with_aspects(backbones):
+    processor, model = tiny.build("mimn", "own", backbones, aspects=["coffee"])
+    with pytest.raises(ValueError, match="needs the key 'aspect'"):
+        explain_post(model, processor, TEXT)

@@ -2,17 +2,20 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 
 import numpy as np
+import psutil
 import pytest
 import tiny
 from PIL import Image
+from transformers.utils import logging
 
-from mmsent.explanation import explain
+from mmsent.explanation import explain, figure
 from mmsent.explanation.attribution import Explanation, Hop, explain_post
 from mmsent.explanation.figure import BROWSERS, write_png
 from mmsent.explanation.html import attention_images, heat_images, to_html, to_section
@@ -129,7 +132,7 @@ def run(backbones, tmp_path_factory):
     folders = {}
     for name in ("comn", "mimn"):
         folders[name] = tmp_path_factory.mktemp(name)
-        for part in tiny.build(name, "own", backbones):
+        for part in tiny.build(name, "own", backbones, aspects=["coffee"]):
             part.save_pretrained(folders[name])
     return folders
 
@@ -140,6 +143,7 @@ def command(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     tiny.picture(0).save("a.png")
     tiny.picture(1).save("b.png")
+    (tmp_path / "folder.html").mkdir()
 
     def command(*argv):
         monkeypatch.setattr(sys, "argv", ["mmsent explain", *map(str, argv)])
@@ -157,7 +161,12 @@ def test_the_command_writes_a_page_and_prints_a_table(run, command, capsys, tmp_
     expected = [f"{name} " + " ".join(f"{score:.1%}" for score in scores.values()) for name, scores in rows.items()]
     assert [" ".join(line.split()) for line in printed[1:-1]] == expected
     assert "neutral" in Page((tmp_path / "explanation.html").read_text()).text
-    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["a.png", "b.png", "explanation.html"]
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == [
+        "a.png",
+        "b.png",
+        "explanation.html",
+        "folder.html",
+    ]
 
 
 @needs_browser
@@ -175,6 +184,54 @@ def test_the_command_as_a_process(run, tmp_path):
     assert not (tmp_path / "y.png").exists()
 
 
+def fake_browser(folder, script: str) -> None:
+    """Put a program with the name of a browser into a folder."""
+    (folder / "chromium").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "chromium").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("sleep 60 & echo $! > child; wait", "did not print the page within 0.5 seconds: write an .html file instead"),
+        ("echo no display >&2; exit 3", "could not print the page: no display"),
+        ("echo '<html>'", "could not lay out the page: write an .html file instead"),
+        ("kill -9 $$", "could not print the page"),
+    ],
+)
+def test_a_browser_that_fails_leaves_the_page(script, message, run, command, capsys, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    fake_browser(tmp_path / "bin", script)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(figure, "TIMEOUT", 0.5)
+    with pytest.raises(SystemExit, match="2"):
+        command("--model", run["comn"], "--text", "good day", "--output", "x.png", "x.html")
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert "good" in Page((tmp_path / "x.html").read_text()).text
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(("tmp-", "x.png"))]
+    if (tmp_path / "child").exists():  # what the browser has started has ended, too
+        pid = int((tmp_path / "child").read_text())
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_full_disk_leaves_no_part_of_a_page(run, command, capsys, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(SystemExit, match="2"):
+            command("--model", run["comn"], "--text", "good day", "--image", "a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "File too large" in capsys.readouterr().err.splitlines()[-1]
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(("tmp-", "explanation"))]
+
+
+def test_an_aspect_for_a_model_without_aspects_warns(run, command, caplog):
+    logging.get_logger("transformers").warning_once.cache_clear()
+    command("--model", run["comn"], "--text", "good coffee", "--aspect", "coffee")
+    assert sum("does not read an aspect" in record.getMessage() for record in caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "argv", "message"),
     [
@@ -183,11 +240,13 @@ def test_the_command_as_a_process(run, tmp_path):
         (
             None,
             ["--text", "a", "--output", "nowhere/x.html"],
-            "--output nowhere/x.html: it is a folder, or the folder",
+            "--output nowhere/x.html: the folder nowhere does not exist",
         ),
+        (None, ["--text", "a", "--output", "folder.html"], "folder.html is a folder: name a file"),
+        (None, ["--text", "a", "--output", "a.png/x.html"], "--output a.png/x.html: the folder a.png does not exist"),
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
-        ("comn", [], "give a text, images or both"),
-        ("mimn", ["--text", "a"], "give --aspect"),
+        ("comn", [], "neither text nor an image"),
+        ("mimn", ["--text", "a"], "needs the key 'aspect'"),
         (None, ["--text", "a"], "./nowhere"),
     ],
 )

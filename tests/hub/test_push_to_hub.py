@@ -4,23 +4,21 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import Mock
-from zipfile import ZipFile
 
 import pytest
 import tiny
 import torch
 import yaml
 from datasets import load_dataset
-from huggingface_hub import ModelCard, SpaceCard
+from huggingface_hub import ModelCard
 from huggingface_hub.utils import httpx
 from local_hub import SECRET, Hub, environment, push
 from standins import WRITERS
-from tiny import ROOT
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 from transformers.modelcard import TASK_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
@@ -29,8 +27,8 @@ from mmsent.dataset_scripts.common_schema import LABELS
 from mmsent.hub import push as push_to_hub
 from mmsent.hub.cards import eval_result_entries, make_card
 from mmsent.hub.export import export
-from mmsent.hub.staging import public_command, stage_corpus, stage_model, stage_space
-from mmsent.hub.wheel import write_wheel
+from mmsent.hub.staging import public_command, stage_corpus, stage_model, widget_examples
+from mmsent.inference.predict import load_pipeline
 from mmsent.modeling import ARCHITECTURES
 
 PLACEHOLDER = re.compile(r"(?i:\[more information|todo|tbd|fixme|lorem)|<[a-z_ ]+>|\{[a-z_]+\}|\bNone\b|\bnan\b")
@@ -42,9 +40,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoProc
 model = AutoModelForSequenceClassification.from_pretrained("tester/model", trust_remote_code=True)
 processor = AutoProcessor.from_pretrained("tester/model", trust_remote_code=True)
 AutoModel.from_pretrained("tester/model", trust_remote_code=True)
-batch = processor(text=["A good day.", None, "so plain"], images=[None, sys.argv[1], sys.argv[1]])
+batch = processor(text=["A good day.", "so plain"])
 classify = pipeline("image-text-sentiment", model="tester/model", trust_remote_code=True)
-posts = [{"text": "A good day."}, {"image": sys.argv[1]}, {"text": "so plain", "images": [sys.argv[1]]}]
+posts = [{"text": "A good day."}, {"text": "so plain", "images": [sys.argv[1]]}]  # it was trained with texts only
 print(json.dumps([model(**batch).logits.tolist(), classify(posts)]))
 """
 
@@ -173,7 +171,7 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
     assert not [name for name, content in uploaded.items() if SECRET.encode() in content]
     model = AutoModelForSequenceClassification.from_pretrained(trained)
     processor = AutoProcessor.from_pretrained(trained)
-    batch = processor(text=["A good day.", None, "so plain"], images=[None, str(picture), str(picture)])
+    batch = processor(text=["A good day.", "so plain"])
     logits = model(**batch).logits
     torch.testing.assert_close(torch.tensor(remote_logits), logits, rtol=0, atol=1e-5)
     for post, scores in zip(predicted, logits.softmax(-1).tolist(), strict=True):
@@ -278,61 +276,6 @@ def test_a_pushed_corpus_loads_by_its_id(tmp_path):
         assert elsewhere(hub, tmp_path / "other", code).split() == [corpus["test"][0]["id"], "6"]
 
 
-def test_the_files_of_a_space(tmp_path):
-    stage_space("me/model", tmp_path, "me/demo")
-    data = SpaceCard.load(tmp_path / "README.md").data
-    assert data.models == ["me/model"]
-    assert (data.sdk, data.sdk_version) == ("gradio", version("gradio"))
-    requirements = (tmp_path / "requirements.txt").read_text().split("\n")
-    assert {"captum>=0.9", "gradio>=6.31", "torch>=2.9"} <= set(requirements)
-    assert not [line for line in requirements if line.startswith(("mmsent", "pytest", "ftfy"))]
-    (wheel,) = tmp_path.glob("*.whl")
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"README.md", "LICENSE", "app.py", "requirements.txt", wheel.name}
-    with ZipFile(wheel) as archive:
-        files = archive.namelist()
-    assert {"mmsent/demo/app.py", "mmsent/modeling/comn.py", "mmsent/explanation/templates/page.html"} <= set(files)
-    assert not [name for name in files if "__pycache__" in name]
-
-
-@pytest.mark.slow
-def test_pip_installs_the_wheel_of_a_space(tmp_path):
-    wheel = write_wheel(tmp_path)
-    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)]
-    subprocess.run(pip, check=True, capture_output=True)
-    (tmp_path / "again").mkdir()
-    code = "import mmsent.hub.wheel as w, pathlib; print(w.__file__, w.write_wheel(pathlib.Path('again')))"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
-    source, again = result.stdout.split()
-    assert Path(source).is_relative_to(tmp_path / "site")
-    record = f"mmsent-{version('mmsent')}.dist-info/RECORD"
-    assert ZipFile(wheel).read(record) == ZipFile(tmp_path / again).read(record)
-
-
-def test_a_space_of_a_folder(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="runs does not have the form user/name"):
-        stage_space("runs", tmp_path / "space", "me/demo")
-    (tmp_path / "runs" / "comn").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="runs/comn is a local folder: push it as a model"):
-        stage_space("runs/comn", tmp_path / "space", "me/demo")
-    assert not (tmp_path / "space").exists()
-
-
-@pytest.mark.slow
-def test_a_space_of_a_missing_model(tmp_path):
-    with Hub() as hub:
-        command = [sys.executable, str(ROOT / "push_to_hub.py"), "space", "me/nowhere", "--repo_id", "tester/demo"]
-        env = environment(hub, tmp_path / "home", HF_TOKEN=SECRET)
-        result = subprocess.run(command, env=env, capture_output=True, text=True)
-        assert result.returncode == 2
-        assert "Traceback" not in result.stderr
-        assert "me/nowhere" in result.stderr
-        assert not hub.repositories
-
-
 def test_tokens_and_folders_are_removed_from_a_command():
     command = (
         f"train.py --data_dir /home/me/MVSA --hub_token {SECRET} --hub_token={SECRET} --output_dir=/tmp/x --seed 1"
@@ -340,3 +283,35 @@ def test_tokens_and_folders_are_removed_from_a_command():
     assert (
         public_command(command) == "train.py --data_dir MVSA --hub_token ... --hub_token=... --output_dir=x --seed 1"
     )
+
+
+def test_a_relative_folder_that_is_gone_is_not_published(trained, tmp_path):
+    """The path of such a folder looks like an id of the Hub."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    changes = {
+        "run.json": {"dataset_is_folder": True, "command": "train.py --dataset private/sample_posts --output_dir a/b"},
+        "settings.json": {"dataset": "private/sample_posts"},
+    }
+    for name, entries in changes.items():
+        (run / name).write_text(json.dumps(read(run / name) | entries))
+    (tmp_path / "staged").mkdir()
+    stage_model(run, tmp_path / "staged", "me/x")
+    card = (tmp_path / "staged/README.md").read_text()
+    assert "private" not in card
+    assert "train.py --dataset sample_posts --output_dir b\n" in card
+    data = ModelCard(card).data
+    assert (data.datasets, data.license) == (None, "other")  # whatever the name of the folder
+    assert "private" not in (tmp_path / "staged/.eval_results/sample_posts.yaml").read_text()
+    assert read(trained / "run.json")["dataset_is_folder"] is False
+
+
+@pytest.mark.parametrize(("name", "aspects"), [("comn", None), ("mimn", ["coffee"]), ("mimn", None)])
+def test_widget_examples_have_an_aspect_if_the_model_reads_one(name, aspects, backbones, tmp_path, caplog):
+    for part in tiny.build(name, "own", backbones, aspects=aspects):
+        part.save_pretrained(tmp_path / "model")
+    examples = widget_examples(load_pipeline(str(tmp_path / "model")), tmp_path)
+    assert [("aspect" in example) for example in examples].count(name == "mimn") >= 1
+    assert all(example.get("aspect", "none") for example in examples)
+    assert aspects is None or all("aspect" in example for example in examples)
+    assert "does not read an aspect" not in caplog.text

@@ -131,6 +131,7 @@ def test_csv_and_parquet_say_the_same_as_jsonl(run, tmp_path, monkeypatch):
     expected = [
         {"row": line["row"], "id": line["id"], "prediction": line["prediction"]}
         | {f"score_{name}": score for name, score in line["scores"].items()}
+        | {"reason": None}
         for line in lines
     ]
     run(source, output=tmp_path / "out.parquet")

@@ -168,6 +168,44 @@ def test_a_post_that_says_nothing(built, post):
     assert len(pipeline(TASK, model=built[1], processor=processor, allow_empty=True)(post)) == 3
 
 
+@pytest.mark.parametrize(
+    ("architecture", "config", "read"),
+    [
+        ("deep_fusion", {"branch": "text"}, "text"),
+        ("deep_fusion", {"branch": "image"}, "image"),
+        ("comn", {"modalities": "text"}, "text"),
+        ("comn", {"modalities": "image"}, "image"),
+    ],
+)
+def test_a_part_that_the_model_does_not_read_says_nothing(architecture, config, read, backbones):
+    processor, model = tiny.build(architecture, "own", backbones, **config)
+    classify = pipeline(TASK, model=model, processor=processor)
+    post = {"text": "good day", "image": tiny.picture(0)}
+    other = "image" if read == "text" else "text"
+    assert classify(post) == classify({read: post[read]})
+    assert classify(post, modality_scores=True)[other] is None
+    with pytest.raises(ValueError, match=f"no {read}, which is all that this model reads, so no label"):
+        classify({other: post[other]})
+    assert len(classify({other: post[other]}, allow_empty=True)) == 3
+
+
+def test_scores_that_are_not_finite_are_an_error(built):
+    processor, model = tiny.build("comn", "own", {})
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+    with pytest.raises(ValueError, match="The post at position 0 gets scores that are not finite numbers"):
+        pipeline(TASK, model=model, processor=processor)({"text": "good", "image": tiny.picture(0)})
+    model = built[1]
+
+    def overflow_of_the_last(model, args, output):
+        output.logits[-1, 0] = -torch.inf
+
+    with model.register_forward_hook(overflow_of_the_last):
+        classify = pipeline(TASK, model=model, processor=processor)
+        with pytest.raises(ValueError, match="The post at position 2 gets"):
+            list(classify(iter(posts()[:4]), batch_size=3))
+
+
 def test_top_k(classify):
     every = classify(posts()[5])
     assert classify(posts()[5], top_k=1) == every[:1]

@@ -4,13 +4,14 @@ mmsent demo --model RUN_OR_HUB_ID
 """
 
 import argparse
+import atexit
 import csv
 import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from shutil import copy2
+from shutil import copy2, rmtree
 
 import gradio as gr
 from huggingface_hub import metadata_load
@@ -20,18 +21,20 @@ from mmsent.explanation.attribution import explain_post
 from mmsent.explanation.html import to_section
 from mmsent.inference.examples import example_posts
 from mmsent.inference.post_files import open_posts
-from mmsent.inference.predict import load_pipeline, predict_rows
+from mmsent.inference.predict import check_aspect_column, load_pipeline, predict_rows
 from mmsent.modeling.common_images import MAX_IMAGE_BYTES
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 MAX_ROWS = 1000  # of a table; `mmsent predict` reads any number
 BATCH_SIZE = 16
+KEEP_FILES = 3600  # seconds after which uploaded files are deleted
+MAX_WAITING = 200  # requests; others are refused until some are done
 
 
 def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
     """Return the page of one model, with a tab for a post and a tab for a table of posts."""
     labels = ", ".join(pipe.model.config.id2label.values())
-    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(KEEP_FILES, KEEP_FILES)) as page:
         gr.Markdown(
             f"# Sentiment of a text with images\n`{name}` predicts one of the labels **{labels}**. Without a text or "
             "without images, the model uses the part that is present."
@@ -71,8 +74,10 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
     reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
     gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons])
     fields = [text, files, aspect] if pipe.model.reads_aspect else [text, files]
-    posts = example_posts(Path(tempfile.mkdtemp()) / "examples")
-    examples = [[post["text"], [str(post["image"])], post["aspect"]][: len(fields)] for post in posts]
+    folder = tempfile.mkdtemp(prefix="mmsent-examples-")
+    atexit.register(rmtree, folder, ignore_errors=True)
+    posts = example_posts(Path(folder) / "examples", pipe.model)
+    examples = [[post["text"], [str(post["image"])], post.get("aspect")][: len(fields)] for post in posts]
     gr.Examples(examples, fields, label="Examples")
 
 
@@ -85,7 +90,8 @@ def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
             rows = _predict_table(pipe, table, files or [])
         except ValueError as error:
             raise _error(error, [table]) from error
-        output = Path(table).with_name("predictions.csv")
+        # Uploads of the same content lie in the same folder, whoever has sent them. Gradio deletes the file.
+        output = Path(tempfile.mkdtemp(dir=Path(table).parent)) / "predictions.csv"
         with output.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *rows])
         return rows, str(output)
@@ -122,9 +128,12 @@ def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: l
     results = []
     # The folder has the images under their own names, and no other file of this machine.
     with tempfile.TemporaryDirectory() as folder:
-        for file in files:
+        for file in map(Path, files):
+            if Path(folder, file.name).exists():
+                raise ValueError(f"Two images have the name {file.name}: rename one of them.")
             copy2(file, folder)
         posts = open_posts(Path(table), image_dir=Path(folder))
+        check_aspect_column(pipe, posts)
         rows = iter(posts)
         first_rows = islice(rows, MAX_ROWS)
         while batch := dict(islice(first_rows, BATCH_SIZE)):
@@ -132,7 +141,7 @@ def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: l
                 row = batch[record["row"]]
                 text = "" if isinstance(row, ValueError) else row.get(posts.columns["text"])
                 scores = record.get("scores") or dict.fromkeys(pipe.model.config.id2label.values())
-                error = record.get("error", "").replace(f"{folder}/", "")
+                error = (record.get("error") or record.get("reason") or "").replace(f"{folder}/", "")
                 results.append([record["row"], text, record.get("prediction"), error, *scores.values()])
         if next(rows, None) is not None:
             gr.Warning(f"Only the first {MAX_ROWS:,} rows were read. The command `mmsent predict` reads all rows.")
@@ -171,7 +180,7 @@ def main() -> None:
         parser.error(f"--port {args.port} is not between 1 and 65535.")
     with exit_with_one_line(parser.prog):
         pipe = load_pipeline(args.model)
-        build(pipe, Path(args.model).name).launch(
+        build(pipe, Path(args.model).name).queue(max_size=MAX_WAITING).launch(
             server_port=args.port,
             max_file_size=MAX_IMAGE_BYTES,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),

@@ -10,6 +10,7 @@ the tokenizer adds. (Layer normalisation is too steep at the embedding of paddin
 zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect stays as it is.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ import numpy as np
 import regex
 import torch
 from PIL import Image
+from transformers import BatchFeature
 
 from mmsent.modeling.common_base import MultimodalOutput, MultimodalPreTrainedModel
 from mmsent.modeling.common_images import load_image
+from mmsent.modeling.common_pipeline import make_batch, reading
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
 
@@ -56,10 +59,9 @@ class Explanation:
         images: The images that the model read, upright and cropped to what it saw of them.
         scores: The probability of each label, in the order of the model's labels.
         label: The label that is explained.
-        words: The pieces of the text in order, each with its attribution. Together they are the text that the
-            tokenizer read, which differs from `text` if the processor has text steps. A piece is one token, or
-            several tokens that share a character or an emoji. Blanks, and text after the last token that the model
-            read, are pieces with attribution 0.
+        words: The pieces of the text that the tokenizer read, which is `text` after the text steps, in order, each
+            with its attribution. A piece is one token, or several that share a character or an emoji. Blanks, and text
+            after the last token that the model read, are pieces with attribution 0.
         heat: For each image the attribution of its pixels (H, W), at the size that the model reads.
         without: The scores without "text", without "images", and if there are several images without "image 1" and so
             on. Only parts that the post has and the model reads are listed.
@@ -101,18 +103,17 @@ def explain_post(
 
     Raises:
         ImportError: If captum is not installed.
-        ValueError: If the model does not know the label, or there is neither text nor image.
+        ValueError: If the label is unknown, the post says nothing or lacks the aspect, or a score is not finite.
         BadImageError: If an image cannot be decoded.
     """
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if label is not None and label not in labels:
         raise ValueError(f"label={label!r} is not a label of this model; its labels are {', '.join(labels)}.")
-    images = list(images)
-    if not (text or "").strip() and not images:
-        raise ValueError("There is nothing to explain: give a text, images or both.")
-    batch = dict(processor(text=text, images=images, aspect=aspect).to(model.device, dtype=model.dtype))
-    read_images = [visible_part(load_image(image), processor) for image in images[: processor.max_images]]
-    pieces, is_special = split_text(prepare_text(text, processor.text_steps or []), processor)
+    post = {"text": text, "images": list(images), "aspect": aspect}
+    batch = make_batch(processor, [post], **reading(model))
+    batch = dict(BatchFeature(batch).to(model.device, dtype=model.dtype))
+    read_text, read_images = _read_parts(model, processor, post)
+    pieces, is_special = split_text(read_text, processor)
     with _evaluation_mode(model):
         with torch.no_grad():
             output = model(**batch)
@@ -135,8 +136,17 @@ def explain_post(
     )
 
 
+def _read_parts(model: MultimodalPreTrainedModel, processor: MultimodalProcessor, post: dict) -> tuple[str, list]:
+    """Return the text and the images as the model reads them; empty if it does not read them."""
+    text = prepare_text(post["text"], processor.text_steps or []) if "text" in model.modalities else ""
+    images = post["images"][: processor.max_images] if "image" in model.modalities else []
+    return text, [visible_part(load_image(image), processor) for image in images]
+
+
 def _scores(model: MultimodalPreTrainedModel, output: MultimodalOutput) -> dict[str, float]:
-    """Return the probability of each label."""
+    """Return the probability of each label, or raise an error if a logit is not a finite number."""
+    if not output.logits.isfinite().all():
+        raise ValueError("The model gives this post, or a part of it, scores that are not finite numbers.")
     probabilities = output.logits[0].float().softmax(-1).tolist()
     return {model.config.id2label[index]: probability for index, probability in enumerate(probabilities)}
 
@@ -263,6 +273,8 @@ def _integrated_gradients(
     for n_steps in (steps * factor for factor in REFINEMENTS):
         values = method.attribute(tuple(inputs.values()), baselines, n_steps=n_steps, internal_batch_size=BATCH_SIZE)
         gap = difference - sum(value.double().sum().item() for value in values)
+        if not math.isfinite(gap):  # it contains the sum of all attributions
+            raise ValueError("The model gives this post gradients that are not finite numbers.")
         if abs(gap) <= max(TOLERANCE * abs(difference), SMALL):
             break
     attributions = dict(zip(inputs, (value[0].double().cpu() for value in values), strict=True))

@@ -10,8 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
-from mmsent.modeling.common_loading import load_model, load_processor
+from mmsent.dataset_scripts.common_files import atomic_write, check_output
+from mmsent.inference.predict import load_pipeline
+from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .attribution import Explanation, explain_post
 from .figure import find_browser, write_png
@@ -37,14 +41,6 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     unknown = [str(path) for path in args.output if path.suffix not in (".html", ".png")]
     if unknown:
         parser.error(f"--output {' '.join(unknown)}: the suffix must be .html or .png.")
-    for path in args.output:
-        if not path.parent.is_dir() or path.is_dir():
-            parser.error(f"--output {path}: it is a folder, or the folder that would hold it does not exist.")
-    if any(path.suffix == ".png" for path in args.output):
-        try:
-            find_browser()
-        except FileNotFoundError as error:
-            parser.error(str(error))
     return parser, args
 
 
@@ -52,17 +48,29 @@ def main() -> None:
     """Run the command."""
     parser, args = parse_arguments(sys.argv[1:])
     with exit_with_one_line(parser.prog):
-        model, processor = load_model(args.model), load_processor(args.model)
-        if model.reads_aspect and not args.aspect:
-            raise ValueError(f"a {model.config.model_type} model judges an aspect: give --aspect.")
-        explanation = explain_post(model, processor, args.text, args.image, args.aspect, args.label)
+        check_outputs(args.output)
+        pipe = load_pipeline(args.model, torch.device("cpu"))
+        explanation = explain_post(pipe.model, pipe.processor, args.text, args.image, args.aspect, args.label)
         print(format_scores(explanation))
-        for path in args.output:
-            if path.suffix == ".png":
-                write_png(to_html(explanation), path)
-            else:
-                path.write_text(to_html(explanation), encoding="utf-8")
+        page = replace_lone_surrogates(to_html(explanation))
+        for path in sorted(args.output, key=lambda path: path.suffix == ".png"):  # a browser that fails costs no page
+            with atomic_write(path) as temporary:
+                write_png(page, temporary) if path.suffix == ".png" else temporary.write_text(page, encoding="utf-8")
             print(f"wrote {path}")
+
+
+def check_outputs(paths: list[Path]) -> None:
+    """Check before the work that the files can be written, and that there is a browser if one is needed.
+
+    Raises:
+        OSError: If a file cannot be written, or there is no browser.
+    """
+    for path in paths:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"--output {path}: the folder {path.parent} does not exist.")
+        check_output(path)
+    if any(path.suffix == ".png" for path in paths):
+        find_browser()
 
 
 def format_scores(explanation: Explanation) -> str:

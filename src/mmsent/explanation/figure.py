@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from mmsent.modeling.common_images import open_image
@@ -59,8 +61,10 @@ def write_png(html: str, path: Path) -> None:
         folder = Path(name)
         page, screenshot = folder / "page.html", folder / "page.png"
         page.write_text(html + MEASURE, encoding="utf-8")
-        dom = _run(browser, page, WINDOW_HEIGHT, "--dump-dom")
-        height, inner_height = map(int, re.search(r'data-size="(\d+) (\d+)"', dom).groups())
+        sizes = re.search(r'data-size="(\d+) (\d+)"', _run(browser, page, WINDOW_HEIGHT, "--dump-dom"))
+        if sizes is None:
+            raise OSError(f"{browser} could not lay out the page: write an .html file instead.")
+        height, inner_height = map(int, sizes.groups())
         page.write_text(html, encoding="utf-8")
         _run(browser, page, height + WINDOW_HEIGHT - inner_height, f"--screenshot={screenshot}")
         with open_image(screenshot) as image:
@@ -72,7 +76,33 @@ def _run(browser: str, page: Path, height: int, action: str) -> str:
     command += ["--hide-scrollbars", "--disable-gpu", "--no-first-run", f"--user-data-dir={page.parent / 'profile'}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--no-sandbox")  # The sandbox refuses to run as root.
-    result = subprocess.run([*command, action, page.as_uri()], capture_output=True, text=True, timeout=TIMEOUT)
-    if result.returncode:
-        raise OSError(f"{browser} could not print the page: {result.stderr[-1000:]}")
-    return result.stdout
+    # In a session of its own, since the browser starts processes that would outlive it and keep its pipes open.
+    process = subprocess.Popen(
+        [*command, action, page.as_uri()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise OSError(
+            f"{browser} did not print the page within {TIMEOUT} seconds: write an .html file instead."
+        ) from error
+    finally:
+        _end(process)
+    if process.returncode:
+        raise OSError(f"{browser} could not print the page: {errors[-1000:]}")
+    return output
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a process and those that it has started."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()

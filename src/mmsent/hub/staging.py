@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Container
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
         raise ValueError(f"{run_folder} is not a finished run of train.py: {RUN} or {SAFE_WEIGHTS_NAME} is missing.")
     run = json.loads((run_folder / RUN).read_text(encoding="utf-8"))
     settings = json.loads((run_folder / SETTINGS).read_text(encoding="utf-8"))
-    run["command"] = public_command(run["command"])
+    folders = {settings["dataset"]} if run.get("dataset_is_folder") else set()
+    run["command"] = public_command(run["command"], folders)
+    if folders:  # now it cannot be taken for an id of the Hub or a corpus of mmsent
+        settings["dataset"] = f"./{Path(settings['dataset']).name}"
     for pattern in MODEL_FILES:
         for path in run_folder.glob(pattern):
             if path.name not in NOT_UPLOADED:
@@ -61,28 +65,34 @@ def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
     scores.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def public_command(command: str) -> str:
-    """Return a command line without tokens and without the folders of the machine that ran it."""
+def public_command(command: str, folders: Container[str] = ()) -> str:
+    """Return a command line without tokens and without the folders of the machine that ran it.
+
+    Args:
+        folders: Words of the command that are folders although they look like ids of the Hub.
+    """
     words = shlex.split(command)
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
+        option = name if equals else words[index - 1]
+        value = value if equals else word
         if name.startswith("--") and "token" in name:
             if equals:
                 words[index] = f"{name}=..."
             elif index + 1 < len(words):
                 words[index + 1] = "..."
-        elif (path := value if equals else word).startswith(("/", "~", "..")):
-            words[index] = f"{name}={Path(path).name}" if equals else Path(path).name
+        elif value.startswith(("/", "~", ".")) or value in folders or option.endswith(("_dir", "word_vectors")):
+            words[index] = f"{name}={Path(value).name}" if equals else Path(value).name
     return shlex.join(words)
 
 
 def widget_examples(pipe: ImageTextSentimentPipeline, target: Path) -> list[dict]:
     """Return examples for the widget of a model, with the model's scores, and write their images."""
     examples = []
-    for post in example_posts(target / "widget"):
+    for post in example_posts(target / "widget", pipe.model):
         output = [entry | {"score": round(entry["score"], 4)} for entry in pipe(post)]
-        aspect = {"aspect": post["aspect"]} if pipe.model.reads_aspect else {}
-        examples.append({"text": post["text"], "src": f"widget/{post['image'].name}", **aspect, "output": output})
+        image = post.pop("image")
+        examples.append(post | {"src": f"widget/{image.name}", "output": output})
     return examples
 
 

@@ -5,12 +5,13 @@
 
 The input is a CSV, TSV, JSONL or Parquet file, or a folder of <id>.txt with <id>.jpg, <id>.png ... beside them. A cell
 with several images is a JSON list, or has `;` between the names. The output is a JSONL, CSV or Parquet file in the
-order of the input; each line has the number of its row, counted from 1. Rows that cannot be predicted are written to
-OUTPUT.bad.jsonl with the reason.
+order of the input; each line has the number of its row, counted from 1. A post that says nothing, since it has no text
+and no image that the model reads, has no prediction there (null, or an empty cell), but a reason. Rows that cannot be
+predicted are written to OUTPUT.bad.jsonl with the reason.
 
 Each process writes its progress to OUTPUT.part-N.jsonl; at the end these files are merged into OUTPUT and deleted. If
-the command is interrupted, run it again to continue. The exit code is 0 if all rows were predicted, 1 if some rows
-were bad, and 2 if the command itself was wrong.
+the command is interrupted, run it again to continue. The exit code is 0 if no row was bad, 1 if some rows were bad,
+and 2 if the command itself was wrong.
 """
 
 import argparse
@@ -18,8 +19,8 @@ import hashlib
 import heapq
 import itertools
 import json
-import math
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,9 +31,23 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
-from mmsent.dataset_scripts.common_files import atomic_write, content_hash, join_names, locked
+from mmsent.dataset_scripts.common_files import (
+    atomic_write,
+    check_output,
+    content_hash,
+    join_names,
+    locked,
+    name_full_disk,
+    remove_leftovers,
+)
 from mmsent.modeling.common_loading import load_model, load_processor
-from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
+from mmsent.modeling.common_pipeline import (
+    ImageTextSentimentPipeline,
+    has_scores,
+    reading,
+    says_something,
+    why_empty,
+)
 from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .post_files import PostFile, RawRow, open_posts
@@ -74,24 +89,28 @@ def main() -> int:
 
 def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     """Predict the posts and return the exit code."""
+    check_paths(args.input, args.output, accelerator)
     columns = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
     posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
     pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
+    check_aspect_column(pipe, posts)
     settings = describe_settings(args, posts, pipe, accelerator.num_processes)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with locked(args.output) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             part, last_row = open_part(args.output, accelerator.process_index, settings)
-        with part:
+        with name_full_disk(Path(part.name)), part:
             predict(pipe, posts, part, last_row, args.batch_size, accelerator)
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             return 0
         parts = [_part_path(args.output, index) for index in range(accelerator.num_processes)]
-        predicted, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
-        for path in parts:
+        predicted, empty, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
+        for path in reversed(parts):  # The first one tells that the command has not ended.
             path.unlink()
     print(f"{predicted} posts predicted and written to {args.output}")
+    if empty:
+        print(f"{empty} posts say nothing: they have no prediction in {args.output}, but a reason")
     if bad:
         print(f"{bad} rows could not be predicted; for the reasons see {_bad_rows_path(args.output)}")
     if left_out := posts.left_out():
@@ -99,10 +118,42 @@ def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     return 1 if bad else 0
 
 
+def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
+    """Check before the work that the output can be written, and does not replace the input or an earlier output.
+
+    Raises:
+        OSError: If the output cannot be written.
+        ValueError: If it would replace a file.
+    """
+    check_output(output)
+    parts = [_part_path(output, index) for index in range(accelerator.num_processes)]
+    if source.resolve() in {path.resolve() for path in (output, _bad_rows_path(output), *parts)}:
+        raise ValueError(f"The command would replace its --input {source}: choose another --output.")
+    _refuse_complete(output)
+
+
+def _refuse_complete(output: Path) -> None:
+    # The part of the first process is deleted last: without it the command has ended.
+    if output.exists() and not _part_path(output, 0).exists():
+        raise ValueError(f"{output} exists already: delete it, or choose another --output.")
+
+
+def check_aspect_column(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
+    """Check that posts have aspects if the model needs them.
+
+    Raises:
+        ValueError: If they have none.
+    """
+    if reading(pipe.model)["aspects"] == "required" and posts.columns["aspect"] is None:
+        raise ValueError(
+            f"The model judges an aspect, and {posts.path} has no column aspect: name it with --aspect_column."
+        )
+
+
 def load_pipeline(
     model: str, device: torch.device | None = None, trust_remote_code: bool = False
 ) -> ImageTextSentimentPipeline:
-    """Return the pipeline of a run folder or Hub id, after a check of the name and of the weights."""
+    """Return the pipeline of a run folder or Hub id, after a check of the name, the weights and the processor."""
     classifier = load_model(model, trust_remote_code=trust_remote_code)
     processor = load_processor(model, trust_remote_code=trust_remote_code)
     return ImageTextSentimentPipeline(classifier, processor=processor, device=device)
@@ -145,8 +196,7 @@ def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int
         ValueError: If `output` exists, or the part was begun with other settings.
     """
     path = _part_path(output, process)
-    if output.exists() and not path.exists():
-        raise ValueError(f"{output} exists already: delete it, or choose another --output.")
+    _refuse_complete(output)
     part = path.open("ab+")
     part.seek(0)
     size, first, last = 0, None, None
@@ -155,8 +205,9 @@ def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int
             size, first, last = size + len(line), first or line, line
     part.truncate(size)
     if first is None:
-        part.write(json.dumps({"row": 0, "settings": settings}).encode() + b"\n")
-        part.flush()
+        with name_full_disk(path):
+            part.write(json.dumps({"row": 0, "settings": settings}).encode() + b"\n")
+            part.flush()
         return part, 0
     earlier = json.loads(first)["settings"]
     changes = [
@@ -182,19 +233,23 @@ def predict(
     bar = tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
     for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
         rows = dict(numbered_rows)
-        if index % accelerator.num_processes == accelerator.process_index:
-            new_rows = {number: row for number, row in rows.items() if number > last_row}
-            for record in predict_rows(pipe, posts, new_rows):
-                part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        if index % accelerator.num_processes == accelerator.process_index and last_row < max(rows):
+            # The same batch as in a command that is not interrupted: scores depend on it in the last digits.
+            for record in predict_rows(pipe, posts, rows):
+                if record["row"] > last_row:
+                    part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             part.flush()
-        if last_row >= max(rows):  # Rows of an earlier command count as progress but not as speed.
+        if last_row >= max(rows) and not bar.disable:  # Rows of an earlier command are progress, but not speed.
             bar.initial += len(rows)
         bar.update(len(rows))
     bar.close()
 
 
 def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, RawRow]) -> Iterator[dict]:
-    """Yield a record for each row: `{"row", "id", "prediction", "scores"}` or `{"row", "id", "error"}`."""
+    """Yield a record for each row: `{"row", "id", "prediction", "scores"}` or `{"row", "id", "error"}`.
+
+    A post that says nothing has the prediction and the scores None, and a "reason".
+    """
     valid_posts, errors = {}, {}
     for number, row in rows.items():
         try:
@@ -202,38 +257,50 @@ def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[i
         except ValueError as error:
             errors[number] = str(error)
     try:
-        batch = pipe.preprocess(list(valid_posts.values())) if valid_posts else None
+        batch = pipe.preprocess(list(valid_posts.values()), allow_empty=True) if valid_posts else None
     except ValueError:  # At least one post is bad: try each one alone.
         for number, post in list(valid_posts.items()):
             try:
-                pipe.preprocess([post])
+                pipe.preprocess([post], allow_empty=True)
             except ValueError as error:
                 errors[number] = str(error)
                 del valid_posts[number]
-        batch = pipe.preprocess(list(valid_posts.values())) if valid_posts else None
-    outputs = pipe.postprocess(pipe.forward(batch)) if valid_posts else []
-    results = dict(zip(valid_posts, outputs, strict=True))
+        batch = pipe.preprocess(list(valid_posts.values()), allow_empty=True) if valid_posts else None
+    results = _results(pipe, valid_posts, batch) if valid_posts else {}
     for number, row in rows.items():
-        record = {"row": number, "id": posts.id_of(row)}
-        if number in errors:
-            yield record | {"error": replace_lone_surrogates(errors[number][:MAX_REASON])}
-            continue
-        if not all(math.isfinite(entry["score"]) for entry in results[number]):
-            yield record | {"error": "the model gives this post scores that are not finite numbers"}
-            continue
-        scores = {entry["label"]: round(entry["score"], 6) for entry in results[number]}
-        ordered_scores = {label: scores[label] for label in pipe.model.config.id2label.values()}
-        yield record | {"prediction": results[number][0]["label"], "scores": ordered_scores}
+        result = (
+            {"error": replace_lone_surrogates(errors[number])[:MAX_REASON]} if number in errors else results[number]
+        )
+        yield {"row": number, "id": posts.id_of(row)} | result
 
 
-def merge(parts: list[Path], output: Path, labels: list[str]) -> tuple[int, int]:
+def _results(pipe: ImageTextSentimentPipeline, posts: dict[int, dict], batch: dict[str, torch.Tensor]) -> dict:
+    """Return what the record of each post says beside its row and id."""
+    labels, results = pipe.model.config.id2label.values(), {}
+    outputs = pipe.forward(batch)
+    columns = (posts, says_something(batch).tolist(), has_scores(outputs).tolist(), pipe.postprocess(outputs))
+    for number, is_said, is_scored, ranked in zip(*columns, strict=True):
+        if not is_said:
+            reason = f"the post has {why_empty(posts[number], pipe.processor, pipe.model.modalities)}"
+            results[number] = {"prediction": None, "scores": dict.fromkeys(labels), "reason": reason}
+        elif not is_scored:
+            results[number] = {"error": "the model gives this post scores that are not finite numbers"}
+        else:
+            scores = {entry["label"]: round(entry["score"], 6) for entry in ranked}
+            results[number] = {"prediction": ranked[0]["label"], "scores": {label: scores[label] for label in labels}}
+    return results
+
+
+def merge(parts: list[Path], output: Path, labels: list[str]) -> tuple[int, int, int]:
     """Merge the parts into `output` and the file of bad rows, both in the order of the rows.
 
     Returns:
-        The number of predicted rows and the number of bad rows.
+        The number of predicted rows, of rows that say nothing, and of bad rows.
     """
     records = heapq.merge(*(_read_part(path) for path in parts), key=lambda record: record["row"])
-    predicted = bad = 0
+    counts = Counter()
+    for path in (output, _bad_rows_path(output)):
+        remove_leftovers(path)
     with (
         atomic_write(output) as new_output,
         atomic_write(_bad_rows_path(output)) as new_bad_rows,
@@ -241,15 +308,12 @@ def merge(parts: list[Path], output: Path, labels: list[str]) -> tuple[int, int]
         write_jsonl(new_bad_rows, labels) as write_bad_row,
     ):
         for record in records:
-            if "error" in record:
-                bad += 1
-                write_bad_row(record)
-            else:
-                predicted += 1
-                write(record)
-    if not bad:
+            kind = "bad" if "error" in record else "empty" if record["prediction"] is None else "predicted"
+            counts[kind] += 1
+            (write_bad_row if kind == "bad" else write)(record)
+    if not counts["bad"]:
         _bad_rows_path(output).unlink()
-    return predicted, bad
+    return counts["predicted"], counts["empty"], counts["bad"]
 
 
 def _part_path(output: Path, process: int) -> Path:

@@ -33,7 +33,7 @@ def write_csv(path: Path, labels: list[str]) -> Iterator[Write]:
 @contextmanager
 def write_parquet(path: Path, labels: list[str]) -> Iterator[Write]:
     """Yield a function that writes one record as a row of a Parquet file, with the same columns as `write_csv`."""
-    types = [pa.int64(), pa.string(), pa.string(), *[pa.float64()] * len(labels)]
+    types = [pa.int64(), pa.string(), pa.string(), *[pa.float64()] * len(labels), pa.string()]
     schema = pa.schema(list(zip(_columns(labels), types, strict=True)))
     buffer: list[list] = []
 
@@ -53,11 +53,11 @@ def write_parquet(path: Path, labels: list[str]) -> Iterator[Write]:
 
 
 def _columns(labels: list[str]) -> list[str]:
-    return ["row", "id", "prediction", *(f"score_{label}" for label in labels)]
+    return ["row", "id", "prediction", *(f"score_{label}" for label in labels), "reason"]
 
 
 def _cells(record: dict) -> list:
-    return [record["row"], record["id"], record["prediction"], *record["scores"].values()]
+    return [record["row"], record["id"], record["prediction"], *record["scores"].values(), record.get("reason")]
 
 
 # suffix of the output -> the function that opens a writer for the path and the label names

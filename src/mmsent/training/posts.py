@@ -76,6 +76,8 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
                     "posts, add --eval_strategy no --save_strategy no --load_best_model_at_end false."
                 )
         report = {"missing_posts": missing_report(corpus), "notes": corpus_notes(corpus), "bad_images": {}}
+        # A relative path looks like an id of the Hub when the folder is gone.
+        report["dataset_is_folder"] = args.dataset not in CORPORA and Path(args.dataset).is_dir()
         if args.streaming:
             splits, outlines = stream_corpus(corpus, args.on_bad_image, run_args)
             report |= {"corpus_sha256": None, "images_sha256": None}
