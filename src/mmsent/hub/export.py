@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import CLEAN, corpus_notes, missing_report, rows_hash
-from mmsent.dataset_scripts.common_files import atomic_write, content_hash
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash, lock_file, locked
 from mmsent.dataset_scripts.common_loading import corpus_class, corpus_folder
 from mmsent.dataset_scripts.common_screening import screen_images
 
@@ -41,7 +41,14 @@ def export(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
         {split: posts.cast_column("images", List(Image())) for split, posts in corpus.items() if len(posts)}
     )
     state = {"corpus": name, "config": config, "posts_per_shard": POSTS_PER_SHARD, "content": rows_hash(corpus)}
-    _claim(output, state)
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        _claim(output, state)
+        _write(corpus, name, config, output)
+    (output / STATE).unlink()  # after the lock, whose file is therefore not left in a finished export by a kill
+
+
+def _write(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
     shards = {}
     for split, posts in corpus.items():
         starts = range(0, len(posts), POSTS_PER_SHARD)
@@ -54,12 +61,12 @@ def export(corpus: DatasetDict, name: str, config: str, output: Path) -> None:
     card = make_card(corpus, name, config, {f"data/{path.name}": content_hash(path) for path in shards})
     with atomic_write(output / CARD) as temporary:
         temporary.write_text(card, encoding="utf-8")
-    (output / STATE).unlink()
 
 
 def _claim(output: Path, state: dict) -> None:
-    """Create the folder, or check that it holds the beginning of this export and remove files of a killed process."""
-    output.mkdir(parents=True, exist_ok=True)
+    """Check that a folder is empty or holds the beginning of this export, and remove files of a killed process."""
+    for leftover in output.glob(f"tmp-*-{STATE}"):
+        leftover.unlink()
     if (output / STATE).exists():
         if json.loads((output / STATE).read_text(encoding="utf-8")) != state:
             raise FileExistsError(
@@ -67,7 +74,7 @@ def _claim(output: Path, state: dict) -> None:
             )
         for leftover in output.rglob("tmp-*"):
             leftover.unlink()
-    elif any(output.iterdir()):
+    elif any(path.name != lock_file(output).name for path in output.iterdir()):
         content = "a finished export" if (output / CARD).exists() else "other files"
         raise FileExistsError(f"{output} holds {content}: choose another folder, or remove it")
     else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_files import atomic_write, locked, remove_leftovers
 
 from .cards import is_repo_id
 from .staging import stage_corpus, stage_model, stage_space
@@ -26,13 +27,14 @@ REPO_TYPES = {"model": "model", "corpus": "dataset", "space": "space"}
 def main() -> None:
     """Run the command."""
     args = parse_arguments(sys.argv[1:])
-    with exit_with_one_line("mmsent push"), tempfile.TemporaryDirectory() as temporary:
-        folder = args.dry_run or Path(temporary)
-        stage(args, folder)
+    with exit_with_one_line("mmsent push"):
         if args.dry_run is None:
-            print(upload(folder, args.repo_id, REPO_TYPES[args.kind], args.private))
+            with tempfile.TemporaryDirectory() as folder:
+                stage(args, Path(folder))
+                print(upload(Path(folder), args.repo_id, REPO_TYPES[args.kind], args.private))
         else:
-            print(f"{folder} holds what would be uploaded to {args.repo_id}")
+            stage_whole(args, args.dry_run.resolve())
+            print(f"{args.dry_run} holds what would be uploaded to {args.repo_id}")
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -53,6 +55,17 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     if args.dry_run is not None and args.dry_run.exists() and any(args.dry_run.iterdir()):
         parser.error(f"--dry_run {args.dry_run}: the folder is not empty")
     return args
+
+
+def stage_whole(args: argparse.Namespace, folder: Path) -> None:
+    """Write the files of the repository into a folder that is new or empty; after an error or a kill it still is."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rmdir()  # Its lock would lie in it.
+    with locked(folder):
+        remove_leftovers(folder)
+        with atomic_write(folder) as temporary:
+            stage(args, temporary)
 
 
 def stage(args: argparse.Namespace, folder: Path) -> None:
