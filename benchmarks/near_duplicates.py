@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
@@ -37,7 +37,7 @@ EARLIER_SIZES = (5_000, 20_000)
 TARGET_SIZE = 600_000
 VOCABULARY = 50_000
 DUPLICATES = 0.05  # share of posts that are made from an earlier post by a small change
-DRAWN_IMAGES, DRAWN_SIZE = 1_000, (640, 480)
+DRAWN_IMAGES, DRAWN_SIZE = 2_000, (640, 480)
 
 
 def generate_posts(count: int, seed: int = 0) -> Traces:
@@ -174,16 +174,16 @@ def measure_reading(paths: list[str]) -> dict:
     corpus = DatasetDict(train=Dataset.from_list(posts).cast_column("images", List(ImageFeature())))
     hash_image(paths[0])
 
-    def in_processes() -> None:
-        with ProcessPoolExecutor() as pool:
-            list(pool.map(hash_image, paths, chunksize=32))
+    def in_threads() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(hash_image, paths))
 
     hashing = milliseconds_per_image(lambda: Traces.of(posts, len(posts), "images"), len(paths))
     with tempfile.TemporaryDirectory() as cache:
         common_screening.cached_assets_path = lambda *_: Path(cache)
         ways = {
             "hashing_in_one_thread": lambda: list(map(hash_image, paths)),
-            "hashing_in_processes": in_processes,
+            "hashing_in_threads": in_threads,
             "decoding_in_one_thread": lambda: list(map(load_image, paths)),
             "screening_at_first": lambda: screen_images(corpus, "error"),
             "screening_later": lambda: screen_images(corpus, "error"),

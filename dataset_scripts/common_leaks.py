@@ -13,11 +13,11 @@ from typing import NamedTuple
 import imagehash
 import numpy as np
 from PIL import Image
-from tqdm.contrib.concurrent import thread_map
 
 from mmsent.modeling.common_images import BadImageError, load_image
 from mmsent.modeling.common_text import prepare_text
 
+from .common_processes import process_map
 from .common_schema import TARGET
 from .common_similarity import NEAR_IMAGE, NEAR_TEXT, SHINGLE, near_images, near_texts
 
@@ -118,14 +118,15 @@ class Traces:
             name: Name of the split, for the progress bar.
         """
 
-        def trace(post: dict) -> tuple:
-            images = [hash_image(image) for image in post["images"]]
-            # Without the target, two tweets that differ only in it would be the same.
-            text = (post["text"] or "").replace(TARGET, post["aspect"] or "")
-            return post["id"], post.get("group"), text, normalise(text), images
-
-        rows = thread_map(trace, posts, total=total, desc=f"{name}: reading posts", max_workers=4, leave=False)
+        rows = list(process_map(_trace, posts, total, f"{name}: reading posts"))
         return cls(*(list(column) for column in zip(*rows, strict=True))) if rows else cls()
+
+
+def _trace(post: dict) -> tuple:
+    images = [hash_image(image) for image in post["images"]]
+    # Without the target, two tweets that differ only in it would be the same.
+    text = (post["text"] or "").replace(TARGET, post["aspect"] or "")
+    return post["id"], post.get("group"), text, normalise(text), images
 
 
 def find_leaks(one: Traces, other: Traces) -> dict[str, Leak]:
@@ -152,10 +153,10 @@ def leaking_rows(train: Traces, others: Iterable[Traces]) -> set[int]:
 
 
 def _rows_of(keys: Iterable[tuple[int, Hashable]]) -> dict[Hashable, list[int]]:
-    """Return {key: rows}. An empty key says nothing, and is left out."""
+    """Return {key: rows}, each row once. An empty key says nothing, and is left out."""
     rows = defaultdict(list)
     for row, key in keys:
-        if key:
+        if key and rows[key][-1:] != [row]:
             rows[key].append(row)
     return rows
 

@@ -29,9 +29,8 @@ CORPORA = {
     "vso": "vso.VSO",
 }
 # The shared files that decide what a corpus holds.
-SHARED = [
-    f"common_{name}.py" for name in ("anp", "corpus", "files", "leaks", "schema", "similarity", "splits", "tables")
-]
+SHARED_NAMES = ("anp", "corpus", "files", "leaks", "processes", "schema", "similarity", "splits", "tables")
+SHARED = [f"common_{name}.py" for name in SHARED_NAMES]
 # The functions of the models that decide which posts a clean variant drops.
 SHARED_MODELING = [Path(module.__file__) for module in (common_images, common_text)]
 PACKAGES = ("imagehash", "pillow", "regex", "scipy")  # Others decide that, too.

@@ -2,16 +2,13 @@
 
 import hashlib
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
-from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
 import PIL
 from datasets import Dataset, DatasetDict
-from datasets.utils import tqdm
 from huggingface_hub import cached_assets_path
 from PIL import features
 
@@ -20,6 +17,7 @@ from mmsent.modeling.common_images import MAX_IMAGE_BYTES, BadImageError, load_i
 
 from .common_corpus import undecoded
 from .common_files import atomic_write, content_hash, open_file
+from .common_processes import process_map
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +31,7 @@ def screen_images(
 ) -> tuple[DatasetDict, dict[str, list[str]]]:
     """Decode every image of a corpus once, and handle the images that cannot be decoded.
 
-    Images are read and decoded in parallel. The SHA-256 of each image that could be decoded is remembered in the cache
+    Images are decoded on all cores. The SHA-256 of each image that could be decoded is remembered in the cache
     of assets (`HF_ASSETS_CACHE`): later, its file is read, but not decoded. Another decoder is another cache.
 
     Args:
@@ -74,44 +72,63 @@ def screen_images(
 
 def _bad_images(posts: Dataset, split: str, known: set[bytes], file_hashes: dict[str, str]) -> dict:
     """Map (row, index of the image in the row) to file name and reason, for each image that cannot be decoded."""
-    bad, row = {}, 0
-    progress = tqdm(total=len(posts), desc=f"{split}: checking images", leave=False)
-    with progress, ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without Python's lock.
-        for batch in posts.select_columns(["id", "images"]).iter(1000):
-            checks = pool.map(_check, (i for images in batch["images"] for i in images), repeat(known))
-            for post_id, images in zip(batch["id"], batch["images"], strict=True):
-                for index, image in enumerate(images):
-                    digest, reason = next(checks)
-                    if digest and image["bytes"] is None:
-                        file_hashes[image["path"]] = digest.hex()
-                    if reason:
-                        bad[row, index] = f"post {post_id}: {reason}"
-                row += 1
-            progress.update(len(batch["id"]))
+    digests: list[bytes | None] = []
+    chosen = set(known)
+
+    def unknown() -> Iterator[dict]:
+        for _, _, _, image in _images(posts):
+            content = _read(image)
+            digest = None if content is None else hashlib.sha256(content).digest()
+            digests.append(digest)
+            if digest and image["bytes"] is None:
+                file_hashes[image["path"]] = digest.hex()
+            if digest and digest not in chosen:
+                chosen.add(digest)
+                yield image
+
+    checks = process_map(_check, unknown(), len(posts), f"{split}: checking images")
+    known.update(digest for digest, reason in checks if digest and not reason)
+    bad = {}
+    if not known.issuperset(digests):
+        for (row, post_id, index, image), digest in zip(_images(posts), digests, strict=True):
+            if digest not in known and (reason := _check(image)[1]):
+                bad[row, index] = f"post {post_id}: {reason}"
     return bad
 
 
-def _check(image: dict, known: set[bytes]) -> tuple[bytes | None, str]:
-    """Return the SHA-256 of an image, if it can be read, and why the image cannot be decoded, or ""."""
+def _images(posts: Dataset) -> Iterator[tuple[int, str, int, dict]]:
+    """Yield row, id of the post, index in the row, and undecoded image."""
+    row = 0
+    for batch in posts.select_columns(["id", "images"]).iter(1000):
+        for post_id, images in zip(batch["id"], batch["images"], strict=True):
+            yield from ((row, post_id, index, image) for index, image in enumerate(images))
+            row += 1
+
+
+def _read(image: dict) -> bytes | None:
+    """Return the content of an image, or None if it cannot be read; `load_image` says why."""
     content = image and image["bytes"]
-    with suppress(OSError, ValueError, TypeError):  # `load_image` says why.
+    with suppress(OSError, ValueError, TypeError):
         if content is None and Path(image["path"]).stat().st_size <= MAX_IMAGE_BYTES:
             with open_file(Path(image["path"])) as file:
                 content = file.read()
+    return content
+
+
+def _check(image: dict) -> tuple[bytes | None, str]:
+    """Return the SHA-256 of an image, if it can be read, and why the image cannot be decoded, or ""."""
+    content = _read(image)
     digest = None if content is None else hashlib.sha256(content).digest()
-    if digest not in known:
-        try:
-            load_image(image if content is None else image | {"bytes": content})
-        except BadImageError as error:
-            return digest, str(error)
-        if digest:
-            known.add(digest)
+    try:
+        load_image(image if content is None else image | {"bytes": content})
+    except BadImageError as error:
+        return digest, str(error)
     return digest, ""
 
 
 def decode_errors(post: dict) -> dict[str, list[str]]:
     """Return `{"reasons": [...]}`: for each image of a post, why it cannot be decoded, or "" if it can."""
-    reasons = (reason for _, reason in (_check(image, set()) for image in post["images"]))
+    reasons = (reason for _, reason in (_check(image) for image in post["images"]))
     return {"reasons": [reason and f"post {post['id']}: {reason}" for reason in reasons]}
 
 

@@ -1,5 +1,6 @@
 """What the corpora share: encodings, folders, split files, columns."""
 
+import os
 import shutil
 
 import pytest
@@ -91,6 +92,16 @@ def test_list_files(tmp_path):
     (folder / "c.jpg").symlink_to("/etc/passwd")
     with pytest.raises(ValueError, match="images/c.jpg is a symbolic link to /etc/passwd, out of its folder"):
         list_files(folder)
+
+
+def test_list_files_refuses_what_would_hang_or_lead_nowhere(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="a.jpg is neither a file nor a folder, but a pipe"):
+        list_files(tmp_path)
+    (tmp_path / "a.jpg").unlink()
+    (tmp_path / "a.jpg").symlink_to("a.jpg")
+    with pytest.raises(ValueError, match="a.jpg is neither a file nor a folder, but a pipe"):
+        list_files(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", ".", r"a\b.jpg", "", "C:a.jpg", "a\0.jpg"])
