@@ -1,13 +1,16 @@
 """What `mmsent predict` does after a kill that came at an unlucky moment. `benchmarks/soak.py` kills it for real."""
 
+import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
 
 from mmsent.inference import predict
+from mmsent.inference.post_files import open_posts
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,11 @@ def test_two_processes_continue_after_a_kill_between_the_deletions_of_their_part
     part, last_row = predict.open_part(output, 1, {})
     part.close()
     assert last_row == 0
+
+
+def test_a_process_without_a_progress_bar_continues(tmp_path, monkeypatch):
+    (tmp_path / "posts.csv").write_text("text\ngood\nbad\nso\nday\n")
+    monkeypatch.setattr(predict, "predict_rows", lambda pipe, posts, rows: ({"row": number} for number in rows))
+    part, second = io.BytesIO(), SimpleNamespace(is_main_process=False, num_processes=2, process_index=1)
+    predict.predict(None, open_posts(tmp_path / "posts.csv"), part, last_row=2, batch_size=1, accelerator=second)
+    assert [json.loads(line)["row"] for line in part.getvalue().splitlines()] == [4]
