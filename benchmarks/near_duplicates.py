@@ -7,7 +7,8 @@ thumbnails. Some are near-duplicates of others. An audit compares the three pair
 earlier way, which is kept here, compared each image of a split with all images of the other, found candidates among
 texts by MinHash (datasketch, which needs `pip install datasketch`), and compared train with the other splits twice.
 Reading, decoding and hashing an image are measured apart, and so is screening: at first, and when the images are
-remembered. This is done with drawn JPEG files, and with those of MVSA-Single if --data_dir names it.
+remembered. This is done with drawn JPEG files, and with those of MVSA-Single if --data_dir names it. The passing time
+depends on what else the machine does (`load_at_the_end`): without that, all cores share the time of the processors.
 """
 
 import os

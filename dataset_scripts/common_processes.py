@@ -19,9 +19,9 @@ FEW = 2_000  # So many items are done in one process before others have started.
 def process_map(function: Callable[[Any], Any], items: Iterable, total: int, desc: str) -> Iterator:
     """Yield the results of a function, in the order of the items. Many items are shared among processes.
 
-    Threads would not be faster, because Pillow keeps Python's lock while it decodes a JPEG file. The processes are
-    forks, which scripts without `if __name__ == "__main__"` can start too. Where forks are not safe, as on macOS, or
-    not allowed, as in a worker of a DataLoader, this process does all the work.
+    Threads gain little, because decoding and hashing an image hold Python's lock for much of their time. The processes
+    are forks, which scripts without `if __name__ == "__main__"` can start too. Where forks are not safe, as on macOS,
+    or not allowed, as in a worker of a DataLoader, this process does all the work.
 
     Args:
         total: Number of items, or of what they are taken from.
