@@ -15,7 +15,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
-from mmsent.dataset_scripts.common_files import locked
+from mmsent.dataset_scripts.common_files import locked, name_full_disk
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
@@ -39,16 +39,16 @@ def main() -> None:
     check_arguments(model_args, data_args, run_args)
     output_dir = Path(run_args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    with locked(output_dir) if run_args.process_index == 0 else nullcontext():
+    with name_full_disk(output_dir), locked(output_dir) if run_args.process_index == 0 else nullcontext():
         refuse_finished(output_dir, run_args.overwrite)
         trainer, posts = train(model_args, data_args, run_args)
         save_model(trainer, output_dir)
         scores = score_splits(trainer, posts, output_dir)
         if trainer.is_world_process_zero():
             report = run_report(command, posts, scores, trainer, started)
+            write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
             finish(output_dir, report, run_args.save_total_limit, trainer.state.best_model_checkpoint)
             print_report(report, posts.label_names)
-            write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
             print(f"\nModel, processor, predictions and run.json are in {output_dir}")
 
 

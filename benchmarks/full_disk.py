@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import common_commands  # noqa: F401  # before the libraries whose threads it limits
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -40,10 +41,11 @@ from common_report import parser_of, write_report
 from datasets.arrow_writer import ArrowWriter
 
 import train
+from mmsent.dataset_scripts import common_files
 from mmsent.hub import export
 from mmsent.hub import staging as staging_module
 from mmsent.inference import predict
-from mmsent.training import exact_resume, run_folder, run_report
+from mmsent.training import exact_resume, run_report
 from mmsent.training.trainer import MultimodalTrainer
 
 SIZE = "192m"  # of the disk
@@ -64,7 +66,7 @@ def commands(base: Path) -> dict[str, tuple[Command, Points]]:
         "training": (
             training(base, []),
             [
-                *at("lock", before((run_folder, "locked")), 1),
+                *at("lock", before((common_files.FileLock, "acquire")), 1),
                 *at("settings", before((train, "begin_or_resume")), 1),
                 *at("checkpoint", before((MultimodalTrainer, "save_model")), 1, 3),
                 *at("optimizer", before((torch, "save")), 1, 2, 5),
@@ -79,7 +81,7 @@ def commands(base: Path) -> dict[str, tuple[Command, Points]]:
         "prediction as JSONL": (
             prediction(base, ".jsonl", 1),
             [
-                *at("lock", before((predict, "locked")), 1),
+                *at("lock", before((common_files.FileLock, "acquire")), 1),
                 *at("part", before((predict, "predict_rows")), 1, 8, 15),
                 *at("merging", in_a_merge, 1, 150),
             ],

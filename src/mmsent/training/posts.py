@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, config, load_dataset
 
 from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
+from mmsent.dataset_scripts.common_files import name_full_disk
 from mmsent.dataset_scripts.common_screening import screen_images
 
 from .arguments import DataArguments, RunArguments
@@ -65,7 +66,8 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
             f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
         )
     options = parse_name_values(args.dataset_kwargs)
-    with run_args.main_process_first(desc="loading the corpus"):
+    cache = Path(config.HF_DATASETS_CACHE)
+    with run_args.main_process_first(desc="loading the corpus"), name_full_disk(cache):
         corpus = load_dataset(
             args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
         )

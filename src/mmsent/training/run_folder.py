@@ -23,7 +23,14 @@ from transformers import TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
-from mmsent.dataset_scripts.common_files import atomic_write, content_hash, read_json
+from mmsent.dataset_scripts.common_files import (
+    DiskFullError,
+    atomic_write,
+    content_hash,
+    has_no_space,
+    is_disk_full,
+    read_json,
+)
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
 ADAPTER, CURVES = "adapter", "learning_curves.png"
@@ -124,19 +131,23 @@ def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
         incomplete = [path for path in _checkpoint_folders(run) if not is_complete(path)]
         if target is None and not incomplete and getattr(error, "errno", None) != errno.ENOSPC:
             raise
+        full = is_disk_full(error, run) or (isinstance(error, RuntimeError) and has_no_space(run))
         target = target or (incomplete[-1].name if incomplete else "a checkpoint")
         for path in incomplete:  # The space is needed.
             shutil.rmtree(path, ignore_errors=True)
         complete = checkpoints(run)
         advice = f"continues from {complete[-1].name}, which is intact" if complete else "starts from the beginning"
-        raise OSError(
-            f"{target} could not be written to {run}: {error}. Free some space there (or permit writing), then run "
+        kind, reason = (DiskFullError, "the disk is full") if full else (OSError, error)
+        raise kind(
+            f"{target} could not be written to {run}: {reason}. Free some space there (or permit writing), then run "
             f"the same command again: it {advice}."
         ) from error
 
 
 def refuse_finished(run: Path, overwrite: bool) -> None:
     """Raise a ValueError if the folder holds a trained model, or checkpoints of another program."""
+    if (run / RUN).exists():
+        _remove_leftovers(run)
     # An interrupted run may have begun to write its model, but it has settings.json.
     foreign_files = [*run.glob(SAFE_WEIGHTS_NAME), *run.glob("checkpoint-*")] if not (run / SETTINGS).exists() else []
     if ((run / RUN).exists() or foreign_files) and not overwrite:
@@ -169,10 +180,15 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
         _refuse_other_settings(run, settings)
-    incomplete = [path for path in _checkpoint_folders(run) if not is_complete(path)]
-    for path in [*incomplete, *run.glob("tmp-*")]:  # A killed run was writing or deleting these.
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _remove_leftovers(run)
     _write_json(run / SETTINGS, settings)
+
+
+def _remove_leftovers(run: Path) -> None:
+    """Delete what a killed run was writing or deleting."""
+    incomplete = [path for path in _checkpoint_folders(run) if not is_complete(path)]
+    for path in [*incomplete, *run.glob("tmp-*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def finish(run: Path, report: dict, limit: int | None, best: str | None) -> None:
