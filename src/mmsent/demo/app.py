@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import copy2, rmtree
 
 import gradio as gr
+from gradio.data_classes import FileData, ListFiles
 from huggingface_hub import metadata_load
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
@@ -59,7 +60,7 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
             text = gr.Textbox(label="Text", lines=3, elem_id="text", placeholder="Shift + Enter analyses the post")
-            files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="images")
+            files = _upload(label="Images", file_count="multiple", file_types=["image"], elem_id="images")
             aspect = gr.Dropdown(
                 pipe.model.config.aspects or [],
                 label="Aspect",
@@ -79,6 +80,17 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
     posts = example_posts(Path(folder) / "examples", pipe.model)
     examples = [[post["text"], [str(post["image"])], post.get("aspect")][: len(fields)] for post in posts]
     gr.Examples(examples, fields, label="Examples")
+
+
+def _upload(**settings) -> gr.File:
+    """Return a box for files. Unlike that of Gradio, it leaves no empty file behind for each file that is read."""
+
+    def paths(files: ListFiles | FileData | None) -> list[str] | str | None:
+        return [file.path for file in files] if isinstance(files, ListFiles) else files and files.path
+
+    box = gr.File(**settings)
+    box.preprocess = paths  # A subclass would make Gradio write a file beside this one.
+    return box
 
 
 def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
@@ -102,8 +114,8 @@ def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
         f"first {MAX_ROWS:,} rows are read."
     )
     with gr.Row():
-        table = gr.File(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
-        files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="table_images")
+        table = _upload(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
+        files = _upload(label="Images", file_count="multiple", file_types=["image"], elem_id="table_images")
     button = gr.Button("Analyse the table", variant="primary", elem_id="analyse_table")
     widths = [60, 250, 110, 220, *[150] * len(labels)]
     rows = gr.Dataframe(
