@@ -29,6 +29,7 @@ from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 MAX_ROWS = 1000  # of a table; `mmsent predict` reads any number
 BATCH_SIZE = 16
 KEEP_FILES = 3600  # seconds after which uploaded files are deleted
+ONE_AT_A_TIME = "model"  # what both tabs wait for: an explanation sets hooks in the model, which others would meet
 MAX_WAITING = 200  # requests; others are refused until some are done
 
 
@@ -73,7 +74,7 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
         with gr.Column(min_width=280):
             scores = gr.Label(label="Sentiment", elem_id="scores")
     reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
-    gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons])
+    gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons], concurrency_id=ONE_AT_A_TIME)
     fields = [text, files, aspect] if pipe.model.reads_aspect else [text, files]
     folder = tempfile.mkdtemp(prefix="mmsent-examples-")
     atexit.register(rmtree, folder, ignore_errors=True)
@@ -126,7 +127,7 @@ def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
         elem_id="rows",
     )
     download = gr.File(label="Predictions as a file", elem_id="download")
-    button.click(analyse_table, [table, files], [rows, download])
+    button.click(analyse_table, [table, files], [rows, download], concurrency_id=ONE_AT_A_TIME)
 
 
 def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: list[str]) -> list[list]:
