@@ -31,7 +31,7 @@ BATCH_SIZE = 16
 KEEP_FILES = 3600  # seconds after which uploaded files are deleted
 ONE_AT_A_TIME = "model"  # what both tabs wait for: an explanation sets hooks in the model, which others would meet
 MAX_WAITING = 200  # requests; others are refused until some are done
-MAX_SESSIONS = 200  # whose last inputs and outputs Gradio keeps in memory, about 250 KiB each; its default is 10,000
+MAX_SESSIONS = 200  # whose last inputs and outputs Gradio keeps in memory; its default is 10,000
 
 
 def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
