@@ -23,6 +23,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from os.path import realpath
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +128,8 @@ def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
     """
     check_output(output)
     parts = [_part_path(output, index) for index in range(accelerator.num_processes)]
-    if source.resolve() in {path.resolve() for path in (output, _bad_rows_path(output), *parts)}:
+    # Unlike `resolve`, `realpath` raises no error for a link to itself.
+    if realpath(source) in map(realpath, (output, _bad_rows_path(output), *parts)):
         raise ValueError(f"The command would replace its --input {source}: choose another --output.")
     _refuse_complete(output)
 
