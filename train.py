@@ -9,24 +9,24 @@ import logging
 import shlex
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 from transformers import set_seed
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
-from mmsent.dataset_scripts.common_files import locked, name_full_disk
+from mmsent.dataset_scripts.common_files import name_full_disk
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
 from mmsent.training.build import build, build_trainer, class_weights, keep_confident_posts
+from mmsent.training.checks import check_arguments, check_model
 from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
 from mmsent.training.lora import add_adapter
 from mmsent.training.posts import RunPosts, load_posts
-from mmsent.training.recipes import check_arguments, parse_arguments
-from mmsent.training.run_folder import begin_or_resume, finish, refuse_finished
+from mmsent.training.recipes import parse_arguments
+from mmsent.training.run_folder import begin_or_resume, claimed, finish, refuse_other_settings
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
 from mmsent.training.trainer import MultimodalTrainer
 
@@ -37,10 +37,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mmsent.modeling").setLevel(logging.INFO)
     check_arguments(model_args, data_args, run_args)
+    check_model(model_args, data_args, run_args)
     output_dir = Path(run_args.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with name_full_disk(output_dir), locked(output_dir) if run_args.process_index == 0 else nullcontext():
-        refuse_finished(output_dir, run_args.overwrite)
+    with name_full_disk(output_dir), claimed(output_dir, run_args.overwrite, run_args.process_index == 0):
         trainer, posts = train(model_args, data_args, run_args)
         save_model(trainer, output_dir)
         scores = score_splits(trainer, posts, output_dir)
@@ -58,7 +57,9 @@ def train(
     """Train the model that the arguments describe; an interrupted run resumes from its latest checkpoint."""
     output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
-    checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
+    settings = run_settings(model_args, data_args, run_args, posts)
+    refuse_other_settings(output_dir, settings, run_args.overwrite)
+    weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
 
     set_seed(run_args.seed)
     processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)))
@@ -72,7 +73,6 @@ def train(
         )
     if model_args.lora_rank is not None:
         model = add_adapter(model, model_args.lora_rank, model_args.lora_alpha)
-    weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
     posts.report |= {"parameters": count_parameters(model), "class_weights": weights}
 
     trainer = build_trainer(model, collator, posts, data_args, run_args, weights)
@@ -83,6 +83,7 @@ def train(
         weights = class_weights(run_args.class_weights, labels, len(posts.label_names))
         trainer.set_class_weights(weights)
         posts.report["class_weights"] = weights
+    checkpoint = begin_or_resume(output_dir, settings, run_args)
     if checkpoint is not None and trainer.is_world_process_zero():
         print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))

@@ -66,7 +66,8 @@ def parse_name_values(words: list[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} does not have the form NAME=VALUE")
-        values[name] = read_yaml(value)
+        with naming(name):
+            values[name] = read_yaml(value)
     return values
 
 

@@ -60,8 +60,6 @@ def test_a_paraphrase_replaces_the_text_in_half_of_the_epochs(rows):
     assert 15 < texts.count("good day") < 45
     without_paraphrase = read(rows, (), "text_translation", row=1)
     assert {post["text"] for post in without_paraphrase} == {"bad day"}
-    with pytest.raises(ValueError, match="text_augmentation=synonyms: the corpus has no such column, only id, text"):
-        AugmentedPosts(rows, [], "synonyms", seed=0)
 
 
 def test_the_images_of_a_post_change_independently(rows):

@@ -46,7 +46,7 @@ def test_bad_images_are_counted_and_named(run, damaged, tmp_path, capsys, policy
 def test_a_corpus_that_is_not_there(run, tmp_path):
     with pytest.raises(ValueError, match="dataset 'mvsa' is not one of msed, multi_zol, mvsa_multiple, mvsa_single"):
         run(tmp_path / "run", "--dataset", "mvsa")
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(ValueError, match="data_dir .*nowhere does not exist"):
         run(tmp_path / "run", "--dataset", "mvsa_single", "--data_dir", "nowhere")
 
 

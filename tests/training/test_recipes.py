@@ -7,7 +7,8 @@ from tiny import ROOT
 
 from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.modeling import ARCHITECTURES
-from mmsent.training.recipes import check_arguments, parse_arguments
+from mmsent.training.checks import check_arguments, check_model
+from mmsent.training.recipes import parse_arguments
 
 RECIPES = [path for path in sorted(ROOT.glob("configs/*/*.yaml")) if path.parent.name != "accelerate"]
 
@@ -132,7 +133,7 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
             "early_stopping_patience needs evaluations",
         ),
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
-        (["--processor_kwargs", "nothing=2"], "nothing: the processor has no such argument"),
+        (["--processor_kwargs", "nothing=2"], "nothing: it is not one of"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
         (["--processor_kwargs", "max_images=two"], "max_images=two: give a whole number"),
     ],
@@ -162,15 +163,18 @@ def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
 )
 def test_features_that_change_are_not_cached(argv, message):
     with pytest.raises(ValueError, match=message):
-        check_arguments(*parse("--cache_features", *argv))
+        arguments = parse("--cache_features", *argv)
+        check_arguments(*arguments)
+        check_model(*arguments)
 
 
 def test_the_config_of_a_trained_model_tells_which_encoders_are_frozen(tmp_path, backbones):
-    tiny.build("comn", "own", backbones, freeze_text=True)[1].save_pretrained(tmp_path / "trained")
+    for part in tiny.build("comn", "own", backbones, freeze_text=True):
+        part.save_pretrained(tmp_path / "trained")
     argv = ["--cache_features", "--init_from", str(tmp_path / "trained")]
-    check_arguments(*parse(*argv))
+    check_model(*parse(*argv))
     with pytest.raises(ValueError, match="needs a frozen encoder"):
-        check_arguments(*parse(*argv, "--model_kwargs", "freeze_text=false"))
+        check_model(*parse(*argv, "--model_kwargs", "freeze_text=false"))
 
 
 def test_the_paper_has_one_recipe_per_row():

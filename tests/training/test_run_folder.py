@@ -14,6 +14,7 @@ from mmsent.training.run_folder import (
     images_checksum,
     is_complete,
     prune_checkpoints,
+    refuse_other_settings,
     remove_checkpoint,
 )
 
@@ -78,12 +79,12 @@ def test_of_a_finished_run_only_the_best_checkpoint_remains(run):
 def test_unreadable_settings_are_refused(run, content):
     (run / "settings.json").write_text(content)
     with pytest.raises(ValueError, match=r"settings\.json cannot be read"):
-        begin(run, {}, overwrite=False)
+        refuse_other_settings(run, {}, overwrite=False)
     begin(run, {}, overwrite=True)
     assert not checkpoints(run)
 
 
-def test_overwriting_deletes_what_another_model_left(run):
+def test_overwriting_deletes_what_another_model_left(run, capsys):
     (run / "adapter").mkdir()
     for name in (
         "adapter/weights",
@@ -91,19 +92,30 @@ def test_overwriting_deletes_what_another_model_left(run):
         "confusion_test.png",
         "learning_curves.png",
         "notes.txt",
+        "model.safetensors",
+        "model-00001-of-00002.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "vocab.txt",
+        "processor_config.json",
+        "common_base.py",
+        "comn.py",
     ):
         (run / name).touch()
     begin(run, {}, overwrite=True)
     assert {path.name for path in run.iterdir()} == {"checkpoint-of-mine", "settings.json", "notes.txt"}
+    assert "keeps what mmsent has not written there: checkpoint-of-mine, notes.txt" in capsys.readouterr().out
 
 
 def test_a_moved_corpus_is_the_same_corpus(run):
     begin(run, {"data_dir": "here", "features_dir": "here", "images_sha256": "a"}, overwrite=True)
     complete_checkpoint(run / "checkpoint-of-mine")
     (run / "checkpoint-of-mine").rename(run / "checkpoint-3")
-    begin(run, {"data_dir": "there", "features_dir": "there", "images_sha256": "a"}, overwrite=False)
+    refuse_other_settings(run, {"data_dir": "there", "features_dir": "there", "images_sha256": "a"}, overwrite=False)
     with pytest.raises(ValueError, match="images_sha256 was a, is now b"):
-        begin(run, {"data_dir": "there", "features_dir": "there", "images_sha256": "b"}, overwrite=False)
+        refuse_other_settings(
+            run, {"data_dir": "there", "features_dir": "there", "images_sha256": "b"}, overwrite=False
+        )
 
 
 def test_the_checksum_of_images_is_that_of_their_content(tmp_path):

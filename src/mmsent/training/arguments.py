@@ -1,14 +1,19 @@
 """The arguments of train.py."""
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from accelerate.utils import DynamoBackend
 from huggingface_hub.constants import HF_ASSETS_CACHE
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
+from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy, SchedulerType
+from transformers.training_args import OptimizerNames
 
 from mmsent.dataset_scripts import CORPORA
 from mmsent.modeling import ARCHITECTURES
@@ -16,19 +21,31 @@ from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 
 LARGEST = sys.float_info.max
 COUNT, POSITIVE, NOT_NEGATIVE, SHARE = (1, LARGEST), (sys.float_info.min, LARGEST), (0, LARGEST), (0, 1)
+BELOW_ONE, SEED = (0, 1 - sys.float_info.epsilon), (0, 2**32 - 1)
 # The lowest and the highest value of each number; infinity and NaN are never allowed.
 RANGES = {
     **dict.fromkeys(("lora_rank", "lr_decay_steps", "early_stopping_patience", "gradient_accumulation_steps"), COUNT),
+    **dict.fromkeys(("dataloader_prefetch_factor",), COUNT),
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
     **dict.fromkeys(("lora_alpha", "num_train_epochs", "lr_decay", "adam_epsilon"), POSITIVE),
+    **dict.fromkeys(("neftune_noise_alpha",), POSITIVE),
     **dict.fromkeys(("learning_rate", "text_learning_rate", "image_learning_rate", "weight_decay"), NOT_NEGATIVE),
     **dict.fromkeys(("text_from_epoch", "image_from_epoch", "rest_until_epoch"), NOT_NEGATIVE),
     **dict.fromkeys(("max_grad_norm", "warmup_steps", "dataloader_num_workers"), NOT_NEGATIVE),
-    **dict.fromkeys(("min_confidence", "label_smoothing_factor", "adam_beta1", "adam_beta2"), SHARE),
+    **dict.fromkeys(("min_confidence", "label_smoothing_factor"), SHARE),
+    **dict.fromkeys(("adam_beta1", "adam_beta2"), BELOW_ONE),
     **dict.fromkeys(("eval_steps", "logging_steps", "save_steps"), POSITIVE),
     "max_steps": (-1, LARGEST),
-    "seed": (0, 2**32 - 1),
+    **dict.fromkeys(("seed", "data_seed"), SEED),
 }
+CHOICES = {
+    **dict.fromkeys(("eval_strategy", "logging_strategy"), IntervalStrategy),
+    **{"save_strategy": SaveStrategy, "lr_scheduler_type": SchedulerType, "optim": OptimizerNames},
+    "hub_strategy": HubStrategy,
+}
+FILES = ("accelerator_config", "deepspeed", "fsdp_config")  # or a JSON object
+OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
+METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1")  # and f1_<name> of each class
 
 
 def check_ranges(arguments) -> None:
@@ -41,6 +58,7 @@ def check_ranges(arguments) -> None:
         value = getattr(arguments, name, None)
         if isinstance(value, int | float) and not lowest <= value <= highest:
             bounds = {COUNT: "1 or more", POSITIVE: "positive", NOT_NEGATIVE: "0 or more"}
+            bounds[BELOW_ONE] = "0 or more and below 1"
             expected = bounds.get((lowest, highest), f"between {lowest} and {highest}")
             raise ValueError(f"{name}={value}: give a finite number that is {expected}.")
 
@@ -53,6 +71,56 @@ def check_class_weights(words: list[str] | None) -> None:
         valid = False
     if not valid:
         raise ValueError(f"class_weights={' '.join(words)}: give 'balanced', or one number per class, 0 or more.")
+
+
+def check_choices(arguments) -> None:
+    """Check the arguments of transformers that are one of several words, a file or a JSON object.
+
+    transformers ignores some wrong values, finds others after the model is built, or does not name the argument.
+
+    Raises:
+        ValueError: If one is something else.
+    """
+    for name, choices in CHOICES.items():
+        value = getattr(arguments, name)
+        if value not in list(choices):
+            raise ValueError(f"{name}={value}: give one of {', '.join(choice.value for choice in choices)}.")
+    for name in (*FILES, *OBJECTS):
+        value = getattr(arguments, name)
+        if isinstance(value, str) and not (name in FILES and Path(value).is_file()):
+            try:
+                valid = isinstance(json.loads(value), dict)
+            except json.JSONDecodeError:
+                valid = False
+            if not valid:
+                kind = "a JSON file or object" if name in FILES else "a JSON object"
+                raise ValueError(f"{name}={value}: give {kind}.")
+    names = arguments.report_to if isinstance(arguments.report_to, list) else [arguments.report_to or "none"]
+    known = ["none", "all", *get_available_reporting_integrations()]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"report_to={unknown[0]} is unknown or not installed; give one of {', '.join(known)}.")
+    backend = arguments.torch_compile_backend
+    if backend is not None and backend.upper() not in DynamoBackend.list():
+        raise ValueError(f"torch_compile_backend={backend}: give one of {', '.join(DynamoBackend.list()).lower()}.")
+    if arguments.use_liger_kernel:
+        raise ValueError("use_liger_kernel: Liger has no kernels for these models.")
+    if arguments.max_steps == 0:
+        raise ValueError("max_steps=0: give a number of steps, or -1 to train for num_train_epochs.")
+
+
+def check_metric(name: str | None, label_names: list[str] | None = None) -> None:
+    """Check the name of the score that selects the epoch.
+
+    Args:
+        label_names: The classes, if they are known. Otherwise the F1 of any class passes.
+
+    Raises:
+        ValueError: If an evaluation does not have this score.
+    """
+    name, of_classes = (name or "loss").removeprefix("eval_"), [f"f1_{label}" for label in label_names or []]
+    if name not in (*METRICS, *of_classes) and not (label_names is None and name.startswith("f1_")):
+        known = ", ".join([*METRICS, *(of_classes or ["f1_<class>"])])
+        raise ValueError(f"metric_for_best_model={name}: give one of {known}.")
 
 
 def name_values(help: str):
@@ -173,4 +241,6 @@ class RunArguments(TrainingArguments):
     def __post_init__(self):
         check_ranges(self)
         check_class_weights(self.class_weights)
+        check_choices(self)
+        check_metric(self.metric_for_best_model)
         super().__post_init__()

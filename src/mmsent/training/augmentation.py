@@ -24,11 +24,6 @@ class AugmentedPosts(Dataset):
     """
 
     def __init__(self, posts, image_augmentation: list[str], text_augmentation: str | None, seed: int):
-        if text_augmentation is not None and text_augmentation not in posts.column_names:
-            raise ValueError(
-                f"text_augmentation={text_augmentation}: the corpus has no such column, only "
-                f"{', '.join(posts.column_names)}."
-            )
         self.posts = posts
         self.image_augmentation = image_augmentation
         self.text_augmentation = text_augmentation

@@ -2,17 +2,25 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from inspect import signature
+from typing import Any
 
+import torch
 from peft import PeftModel
 from torch.utils.data import Subset
 from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
-from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.evaluation.scores import score
-from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
+from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
+from mmsent.modeling.common_config import MultimodalConfig, own_fields
+from mmsent.modeling.common_encoders import backbone_config
+from mmsent.modeling.common_loading import check_finite, check_pair, check_source, check_weight_files, list_keys
 from mmsent.modeling.common_processing import MultimodalProcessor
+from mmsent.modeling.common_word_vectors import WordVectorsConfig
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .augmentation import AugmentedPosts
@@ -20,6 +28,9 @@ from .collator import PostCollator
 from .console import OneBar, Progress
 from .posts import RunPosts, confident_rows
 from .trainer import MultimodalTrainer
+
+# Fields of a config that follow from the encoders, the corpus and other arguments.
+DERIVED_FIELDS = ("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects")
 
 
 def build(
@@ -32,37 +43,152 @@ def build(
         id2label: The classes of the corpus.
     """
     row = ARCHITECTURES[args.architecture]
-    model_kwargs, processor_kwargs = parse_name_values(args.model_kwargs), parse_name_values(args.processor_kwargs)
+    processor_kwargs, config = parse_name_values(args.processor_kwargs), planned_config(args)
+    fields = model_fields(args)
     if args.init_from is not None:
-        architecture = AutoConfig.from_pretrained(args.init_from).model_type
-        if architecture != args.architecture:
-            raise ValueError(
-                f"init_from={args.init_from} is a model of --architecture {architecture}, not {args.architecture}."
-            )
+        config = type(config).from_dict(config.to_dict() | {"id2label": id2label})
         processor = AutoProcessor.from_pretrained(args.init_from, **processor_kwargs)
-        # Weights that are trained anew, for example a head for other classes, have another shape or another name.
-        model = row.classifier.from_pretrained(
-            args.init_from, id2label=id2label, ignore_mismatched_sizes=True, **model_kwargs
+        vectors = {"label_vectors": fields["label_vectors"]} if "label_vectors" in fields else {}
+        with naming(f"init_from={args.init_from}"):
+            model = load_trained(row, args.init_from, config, **vectors)
+    else:
+        processor = row.processor.from_backbones(args.text_encoder, args.image_encoder, texts, **processor_kwargs)
+        with naming(encoder_arguments(args)):
+            model = row.classifier.from_backbones(
+                args.text_encoder,
+                args.image_encoder,
+                processor.tokenizer,
+                processor.image_size,
+                word_vectors=args.word_vectors,
+                id2label=id2label,
+                **fields,
+            )
+    check_sizes(model.eval(), processor)
+    return processor, model.train()
+
+
+def encoder_arguments(args: ModelArguments) -> str:
+    """Return the arguments that decide the encoders and the processor, for messages."""
+    words = [f"text_encoder={args.text_encoder}", f"image_encoder={args.image_encoder}"]
+    words += [f"word_vectors={args.word_vectors}"] if args.word_vectors is not None else []
+    return ", ".join(words + [f"processor_kwargs {word}" for word in args.processor_kwargs])
+
+
+def model_fields(args: ModelArguments) -> dict[str, Any]:
+    """Return the fields of the config that `model_kwargs` sets, and `label_vectors`.
+
+    Raises:
+        ValueError: If there is no such field, or if the encoders and the corpus decide it.
+    """
+    row = ARCHITECTURES[args.architecture]
+    with naming("model_kwargs"):
+        fields = parse_name_values(args.model_kwargs)
+    names = set(own_fields(row.config)) - set(DERIVED_FIELDS)
+    names |= {"label_vectors"} & set(signature(row.classifier.from_backbones).parameters)
+    unknown = sorted(set(fields) - names)
+    if unknown:
+        raise ValueError(
+            f"model_kwargs {', '.join(unknown)}: {args.architecture} has no field of this name that can be set, only "
+            f"{', '.join(sorted(names))}."
         )
-        return processor, model.train()
-    processor = row.processor.from_backbones(args.text_encoder, args.image_encoder, texts, **processor_kwargs)
-    model = row.classifier.from_backbones(
-        args.text_encoder,
-        args.image_encoder,
-        processor.tokenizer,
-        processor.image_size,
-        word_vectors=args.word_vectors,
-        id2label=id2label,
-        **model_kwargs,
+    for name, value in fields.items():
+        if type(value) is int and name != "label_vectors" and row.config.__dataclass_fields__[name].type is float:
+            fields[name] = float(value)
+    return fields
+
+
+def planned_config(args: ModelArguments) -> MultimodalConfig:
+    """Return the config that the model will have, except for the classes and the sizes of the images.
+
+    Raises:
+        ValueError: If an encoder or the trained model cannot be used, or a field has a wrong value.
+    """
+    row = ARCHITECTURES[args.architecture]
+    fields = model_fields(args)
+    fields.pop("label_vectors", None)
+    if args.init_from is not None:
+        with naming(f"init_from={args.init_from}"):
+            check_source(args.init_from)
+            saved = AutoConfig.from_pretrained(args.init_from)
+            if saved.model_type != args.architecture:
+                raise ValueError(f"it is a model of --architecture {saved.model_type}, not {args.architecture}.")
+            check_weight_files(args.init_from)
+        with naming("model_kwargs"):
+            return row.config.from_dict(saved.to_dict() | fields)
+    with naming(f"text_encoder={args.text_encoder}"):
+        if args.text_encoder == "word_vectors":
+            size = fields.get("text_hidden_size") or WordVectorsConfig.hidden_size
+            text_config = WordVectorsConfig(hidden_size=size)
+        else:
+            text_config = backbone_config(args.text_encoder, "text")
+    with naming(f"image_encoder={args.image_encoder}"):
+        own = OWN_IMAGE_ENCODERS.get(args.image_encoder)
+        image_config = own() if own else backbone_config(args.image_encoder, "image")
+    with naming("model_kwargs"):
+        config = row.config(text_config=text_config, image_config=image_config, **fields)
+    if config.text_hidden_size != text_config.hidden_size:
+        raise ValueError(f"model_kwargs text_hidden_size: the text encoder's is {text_config.hidden_size}.")
+    return config
+
+
+def load_trained(row: Architecture, name: str, config: MultimodalConfig, **label_vectors) -> MultimodalPreTrainedModel:
+    """Load a trained model with another config, and print the names of weights that are initialized anew.
+
+    Raises:
+        ValueError: If weights are missing or left over for another reason than the change of the config, or are not
+            finite.
+    """
+    model, report = row.classifier.from_pretrained(
+        name,
+        config=config,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
+        output_loading_info=True,
+        **label_vectors,
     )
-    return processor, model
+    with torch.device("meta"):
+        saved = row.classifier(AutoConfig.from_pretrained(name)).state_dict().keys()
+    missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
+    lost = sorted((missing & saved) | (unexpected - saved))
+    if lost:
+        raise ValueError(f"the weights do not match the model: {list_keys(lost)}.")
+    anew = [*missing, *(key for key, *_ in report["mismatched_keys"])]
+    if anew:
+        print(f"init_from: weights of another name or shape are initialized anew: {list_keys(anew)}", flush=True)
+    check_finite(model, name)
+    return model
+
+
+@torch.no_grad()
+def check_sizes(model: MultimodalPreTrainedModel, processor: MultimodalProcessor) -> None:
+    """Check that the encoders of a model in evaluation mode can read the longest text and the images of a processor.
+
+    Raises:
+        ValueError: If they cannot.
+    """
+    check_pair(model, processor)
+    encoder = model.base_model.text_encoder
+    if encoder is not None:
+        ids = torch.zeros(1, processor.max_length, dtype=torch.long)
+        try:
+            encoder(ids, torch.ones_like(ids))
+        except (IndexError, RuntimeError) as error:
+            raise ValueError(
+                f"processor_kwargs max_length={processor.max_length}: the text encoder cannot read as many tokens."
+            ) from error
 
 
 def class_weights(words: list[str] | None, labels: list[int], num_classes: int) -> list[float] | None:
-    """Return the weight of every class, or None without the argument `class_weights`, which is given in `words`."""
+    """Return the weight of every class, or None without the argument `class_weights`, which is given in `words`.
+
+    Raises:
+        ValueError: If there is not one number per class.
+    """
     if words is None:
         return None
     if words != ["balanced"]:
+        if len(words) != num_classes:
+            raise ValueError(f"class_weights={' '.join(words)}: give one number for each of {num_classes} classes.")
         return [float(word) for word in words]
     counts = Counter(labels)
     # The evaluation's loss can meet a class that training does not: that class has the weight one.

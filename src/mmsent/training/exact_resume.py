@@ -18,6 +18,8 @@ from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, speed_metrics
 
+from mmsent.modeling.common_loading import follow_umask
+
 from .run_folder import (
     checkpoint_name,
     checkpoints,
@@ -163,6 +165,7 @@ class Checkpoints(TrainerCallback):
         self.trainer.accelerator.wait_for_everyone()  # Every process has written its files.
         if args.should_save:
             (checkpoint / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # This is a pickle, which could run code.
+            follow_umask(checkpoint)  # an adapter's weights are not saved by the model
             complete_checkpoint(checkpoint)
             prune_checkpoints(run, self.limit, state.best_model_checkpoint)
 

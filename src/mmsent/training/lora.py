@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_encoders import OWN_ENCODERS
+from mmsent.modeling.common_loading import follow_umask
 
 # The layers of queries and values in BERT and RoBERTa, in DistilBERT, in ViT and CLIP, and in timm, which has one
 # layer for both and the keys.
@@ -89,4 +90,5 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     }
     base.save_pretrained(folder, state_dict=weights)
     model.save_pretrained(folder)
+    follow_umask(folder)
     (folder / "README.md").unlink()  # peft's template, which nobody has filled in

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, config, load_dataset
+from datasets import ClassLabel, Dataset, config, load_dataset
 
 from mmsent.dataset_scripts import CORPORA
-from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import name_full_disk
+from mmsent.dataset_scripts.common_loading import check_options
+from mmsent.dataset_scripts.common_schema import features
 from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.modeling.common_loading import check_source
 
-from .arguments import DataArguments, RunArguments
+from .arguments import DataArguments, RunArguments, check_metric
 from .run_folder import corpus_checksum, images_checksum
 from .streaming import stream_corpus
 
@@ -61,16 +64,14 @@ class RunPosts:
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     """Load the corpus and deal with its images that cannot be decoded."""
-    if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
-        raise ValueError(
-            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
-        )
-    options = parse_name_values(args.dataset_kwargs)
+    options = check_corpus(args)
     cache = Path(config.HF_DATASETS_CACHE)
     with run_args.main_process_first(desc="loading the corpus"), name_full_disk(cache):
-        corpus = load_dataset(
-            args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
-        )
+        with naming(f"dataset {args.dataset}"):
+            corpus = load_dataset(
+                args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
+            )
+        check_columns(args, run_args, next(iter(corpus.values())).features)
         for split in ("train",) if run_args.eval_strategy == "no" else ("train", "validation"):
             if split not in corpus:
                 raise ValueError(
@@ -103,6 +104,41 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
             "missing."
         )
     return RunPosts(splits, outlines, report, args.streaming)
+
+
+def check_corpus(args: DataArguments) -> dict[str, Any]:
+    """Check the name of the corpus and of its config before it is loaded, and return its options.
+
+    Raises:
+        ValueError: If there is no such corpus, config or option.
+    """
+    with naming("dataset_kwargs"):
+        options = parse_name_values(args.dataset_kwargs)
+    if args.dataset in CORPORA:
+        with naming("dataset_config, dataset_kwargs"):
+            check_options(args.dataset, args.dataset_config, options)
+    elif "/" not in args.dataset and not Path(args.dataset).is_dir():
+        raise ValueError(
+            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
+        )
+    else:
+        with naming("dataset"):
+            check_source(args.dataset)
+    return options
+
+
+def check_columns(args: DataArguments, run_args: RunArguments, columns: Mapping[str, Any]) -> None:
+    """Check that the posts have the columns that a run reads, and the classes that its arguments name."""
+    missing = sorted({*features(), *filter(None, [args.text_augmentation])} - set(columns))
+    if missing:
+        source = "text_augmentation" if missing == [args.text_augmentation] else "dataset"
+        value = getattr(args, source)
+        raise ValueError(
+            f"{source}={value}: the posts have no column {', '.join(missing)}, only {', '.join(columns)}."
+        )
+    if not isinstance(columns["label"], ClassLabel):
+        raise ValueError(f"dataset={args.dataset}: the column label is not a ClassLabel, which names the classes.")
+    check_metric(run_args.metric_for_best_model, columns["label"].names)
 
 
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:

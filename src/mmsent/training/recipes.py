@@ -1,24 +1,32 @@
-"""Parse the command line of train.py and the recipe that it names, and check the arguments."""
+"""Parse the command line of train.py and the recipe that it names."""
 
 import argparse
 import difflib
-from inspect import signature
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
 
 import yaml
 from huggingface_hub.dataclasses import validate_typed_dict
 from huggingface_hub.errors import StrictDataclassFieldValidationError
-from transformers import AutoConfig, HfArgumentParser
+from transformers import HfArgumentParser
 
-from mmsent.dataset_scripts.common_arguments import parse_name_values, read_yaml
+from mmsent.dataset_scripts.common_arguments import read_yaml
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
-from .feature_cache import NEEDS_FROZEN
-from .streaming import adapt_arguments
 
 ARGUMENTS = (ModelArguments, DataArguments, RunArguments)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage, which is that of more than a hundred arguments."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+class RunParser(OneLineParser, HfArgumentParser):
+    """The parser of the arguments of train.py."""
 
 
 def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, DataArguments, RunArguments]:
@@ -26,9 +34,9 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
 
     An unknown name, a wrong type or an unreadable recipe ends the program with a message and exit code 2.
     """
-    parser = HfArgumentParser(ARGUMENTS, description=description, allow_abbrev=False)
+    parser = RunParser(ARGUMENTS, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="RECIPE", help="YAML file of arguments, which the command line overrides.")
-    recipe_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    recipe_parser = OneLineParser(add_help=False, allow_abbrev=False)
     recipe_parser.add_argument("--config", type=Path)
     recipe = recipe_parser.parse_known_args(argv)[0].config
     if recipe is not None:
@@ -88,37 +96,3 @@ def _unknown_key(key: str, parser: argparse.ArgumentParser) -> str:
         return f"unknown key '{key}'; it is a field of {', '.join(architectures)} and belongs under model_kwargs"
     similar = difflib.get_close_matches(key, [action.dest for action in parser._actions], n=1)
     return f"unknown key '{key}'; " + (f"did you mean '{similar[0]}'?" if similar else "see --help")
-
-
-def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
-    """Check that the arguments agree with each other, and adapt those of a streamed run."""
-    processor_arguments = signature(ARCHITECTURES[model_args.architecture].processor).parameters
-    for name, value in parse_name_values(model_args.processor_kwargs).items():
-        if name not in {*processor_arguments, "vocab_size", "image_size"}:
-            raise ValueError(f"processor_kwargs {name}: the processor has no such argument.")
-        if name in ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size") and (
-            value is not None and (type(value) is not int or value < 1)
-        ):
-            raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
-    if run_args.early_stopping_patience is not None and run_args.eval_strategy == "no":
-        raise ValueError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
-    if data_args.cache_features:
-        if data_args.image_augmentation or data_args.text_augmentation:
-            raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
-        config = ARCHITECTURES[model_args.architecture].config
-        if model_args.init_from is not None:
-            config = AutoConfig.from_pretrained(model_args.init_from)
-        kwargs = parse_name_values(model_args.model_kwargs)
-        if not any(kwargs.get(name, getattr(config, name)) for name in ("freeze_text", "freeze_image")):
-            raise ValueError(NEEDS_FROZEN)
-    if data_args.streaming:
-        conflicts = {
-            "cache_features": data_args.cache_features,
-            "min_confidence": data_args.min_confidence is not None,
-            "train_sampling_strategy": run_args.train_sampling_strategy not in ("random", "sequential"),
-        }
-        for name in filter(conflicts.get, conflicts):
-            raise ValueError(f"streaming cannot be combined with {name}, which needs all training posts at once.")
-        adapt_arguments(run_args)
-    if data_args.min_confidence is not None and model_args.init_from is None:
-        raise ValueError("min_confidence needs init_from: an untrained model is confident of nothing.")

@@ -13,15 +13,17 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain, repeat
 from pathlib import Path
 
 from datasets import DatasetDict
 from safetensors import SafetensorError
 from transformers import TrainingArguments
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from mmsent import modeling
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
 from mmsent.dataset_scripts.common_files import (
     DiskFullError,
@@ -29,11 +31,21 @@ from mmsent.dataset_scripts.common_files import (
     content_hash,
     has_no_space,
     is_disk_full,
+    join_names,
+    locked,
     read_json,
 )
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
 ADAPTER, CURVES = "adapter", "learning_curves.png"
+# What a finished run has written beside its checkpoints; tokenizers of other families have files of other names.
+OUTPUTS = (
+    *(RUN, SETTINGS, ADAPTER, CURVES, "predictions_*.jsonl", "confusion_*.png"),
+    *("model*.safetensors", "model.safetensors.index.json", "config.json", TRAINING_ARGS_NAME),
+    *("processor_config.json", "preprocessor_config.json", "tokenizer*", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template.jinja"),
+    *(path.name for path in Path(modeling.__file__).parent.glob("*.py")),
+)
 
 # Arguments that change neither the weights nor the log: an interrupted run can be resumed with other values.
 RESUMABLE_ARGUMENTS = {
@@ -144,8 +156,30 @@ def clear_disk_errors(run: Path, target: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def refuse_finished(run: Path, overwrite: bool) -> None:
-    """Raise a ValueError if the folder holds a trained model, or checkpoints of another program."""
+@contextmanager
+def claimed(run: Path, overwrite: bool, is_main: bool) -> Iterator[None]:
+    """Make the folder of a run, and lock it. Afterwards, remove what was made if nothing was written there.
+
+    Args:
+        is_main: Whether this is the main process, which holds the lock.
+
+    Raises:
+        ValueError: If another process writes there, or if the folder holds a trained model, or checkpoints of another
+            program, and `overwrite` is not set.
+    """
+    made = [folder for folder in (run, *run.parents) if not folder.exists()]
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(run) if is_main else nullcontext():
+            _refuse_finished(run, overwrite)
+            yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _refuse_finished(run: Path, overwrite: bool) -> None:
     if (run / RUN).exists():
         _remove_leftovers(run)
     # An interrupted run may have begun to write its model, but it has settings.json.
@@ -165,23 +199,22 @@ def begin_or_resume(output_dir: Path, settings: dict, run_args: TrainingArgument
 def begin(run: Path, settings: dict, overwrite: bool) -> None:
     """Prepare the folder for a new run, or for an interrupted one to resume.
 
-    It is a ValueError if the interrupted run had other settings. Only the main process may call this;
-    the other processes call `checkpoints` afterwards.
+    Only the main process may call this, after `refuse_other_settings`; the other processes call `checkpoints`
+    afterwards.
 
     Args:
         settings: All arguments of the run, and everything else that its result depends on.
         overwrite: Delete the outputs of the previous run and start from the beginning.
     """
-    settings = json.loads(json.dumps(settings, default=str))
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        outputs = (RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", CURVES)
-        for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, outputs))]:
+        for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, OUTPUTS))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    if checkpoints(run):
-        _refuse_other_settings(run, settings)
+        others = sorted(path.name for path in run.iterdir() if not path.name.startswith((".", "tmp-")))
+        if others:
+            print(f"{run} keeps what mmsent has not written there: {join_names(others)}", flush=True)
     _remove_leftovers(run)
-    _write_json(run / SETTINGS, settings)
+    _write_json(run / SETTINGS, _as_json(settings))
 
 
 def _remove_leftovers(run: Path) -> None:
@@ -205,7 +238,15 @@ def _write_json(path: Path, value: dict) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _refuse_other_settings(run: Path, settings: dict) -> None:
+def _as_json(settings: dict) -> dict:
+    return json.loads(json.dumps(settings, default=str))
+
+
+def refuse_other_settings(run: Path, settings: dict, overwrite: bool) -> None:
+    """Raise a ValueError if the folder holds an interrupted run with other settings."""
+    if overwrite or not checkpoints(run):
+        return
+    settings = _as_json(settings)
     advice = "give another --output_dir, or --overwrite to start from the beginning"
     try:
         previous = read_json(run / SETTINGS)

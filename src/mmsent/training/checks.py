@@ -1,0 +1,152 @@
+"""Check the arguments of a run against each other and against the files that they name, before anything is built."""
+
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, PreTrainedConfig, PreTrainedTokenizerBase, Trainer, get_scheduler
+
+from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
+from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_encoders import OWN_ENCODERS
+
+from .arguments import DataArguments, ModelArguments, RunArguments
+from .build import encoder_arguments, planned_config
+from .feature_cache import NEEDS_FROZEN
+from .streaming import adapt_arguments
+
+COUNTS = ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size")
+NEED_A_MODEL = ("galore", "apollo", "lomo")  # optimizers that cannot be made without the model
+
+
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
+    """Check the arguments by themselves, and adapt those of a streamed run.
+
+    Raises:
+        ValueError: If an argument is wrong. The message names it.
+    """
+    check_combinations(model_args, data_args, run_args)
+    check_folder("output_dir", run_args.output_dir)
+    check_optimization(run_args)
+    processor_kwargs(model_args)
+
+
+def check_model(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
+    """Check the encoders or the trained model, whose configs and processors are read, and what is done with them.
+
+    Raises:
+        ValueError: If they cannot be used so. The message names the argument.
+    """
+    config = planned_config(model_args)
+    trained = [name for name in ("text", "image") if not getattr(config, f"freeze_{name}")]
+    if data_args.cache_features:
+        check_folder("features_dir", data_args.features_dir)
+        if len(trained) == 2:
+            raise ValueError(NEEDS_FROZEN)
+    pretrained = [name for name in trained if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
+    needs = {"lora_rank": model_args.lora_rank, "activation_checkpointing": run_args.activation_checkpointing or None}
+    for name, value in needs.items():
+        if value is not None and not pretrained:
+            raise ValueError(f"{name}={value} needs a pretrained encoder that is trained: see text_encoder.")
+    loss = getattr(config, "loss", "cross_entropy")
+    if loss != "cross_entropy" and (run_args.class_weights is not None or run_args.label_smoothing_factor):
+        raise ValueError(f"class_weights and label_smoothing_factor apply to cross-entropy, but loss={loss}.")
+    check_processor(model_args, config)
+
+
+def check_combinations(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments) -> None:
+    """Check arguments that exclude or need each other, and adapt those of a streamed run."""
+    if run_args.resume_from_checkpoint is not None:
+        raise ValueError(
+            "resume_from_checkpoint: give the output_dir of the interrupted run, which continues from its latest "
+            "checkpoint."
+        )
+    if run_args.early_stopping_patience is not None and run_args.eval_strategy == "no":
+        raise ValueError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
+    if model_args.lora_alpha is not None and model_args.lora_rank is None:
+        raise ValueError(f"lora_alpha={model_args.lora_alpha} needs lora_rank.")
+    if model_args.word_vectors is not None and not Path(model_args.word_vectors).is_file():
+        raise ValueError(f"word_vectors={model_args.word_vectors}: there is no such file.")
+    if data_args.cache_features and (data_args.image_augmentation or data_args.text_augmentation):
+        raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
+    if data_args.streaming:
+        conflicts = {
+            "cache_features": data_args.cache_features,
+            "min_confidence": data_args.min_confidence is not None,
+            "train_sampling_strategy": run_args.train_sampling_strategy not in ("random", "sequential"),
+        }
+        for name in filter(conflicts.get, conflicts):
+            raise ValueError(f"streaming cannot be combined with {name}, which needs all training posts at once.")
+        adapt_arguments(run_args)
+    if data_args.min_confidence is not None and model_args.init_from is None:
+        raise ValueError("min_confidence needs init_from: an untrained model is confident of nothing.")
+
+
+def check_folder(argument: str, folder: str) -> None:
+    """Check that a folder exists or can be made."""
+    path = Path(folder)
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{argument}={folder}: {existing} is a file, not a folder.")
+
+
+def check_optimization(args: RunArguments) -> None:
+    """Check that the optimizer and the schedule of the learning rate take their arguments."""
+    weight = torch.zeros(1, requires_grad=True)
+    wrong = (TypeError, ValueError, RuntimeError, ImportError)
+    if not any(name in args.optim for name in NEED_A_MODEL):
+        try:
+            optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args)
+            optimizer([weight], **kwargs)
+        except wrong as error:
+            raise ValueError(f"optim={args.optim.value}, optim_args={args.optim_args}: {error}") from error
+    plain, kwargs = torch.optim.SGD([weight], lr=args.learning_rate), args.lr_scheduler_kwargs
+    try:
+        get_scheduler(args.lr_scheduler_type, plain, 0, 10, scheduler_specific_kwargs=kwargs)
+    except wrong as error:
+        kind = args.lr_scheduler_type.value
+        raise ValueError(f"lr_scheduler_type={kind}, lr_scheduler_kwargs={kwargs}: {error}") from error
+
+
+def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
+    """Return the arguments of the processor after a check of their names and types."""
+    row = ARCHITECTURES[args.architecture]
+    with naming("processor_kwargs"):
+        kwargs = parse_name_values(args.processor_kwargs)
+    names = {*signature(row.processor).parameters, "vocab_size", "image_size"} - {"tokenizer", "image_processor"}
+    if args.init_from is not None:
+        names -= {"vocab_size", "image_size"}
+    for name, value in kwargs.items():
+        if name not in names:
+            raise ValueError(f"processor_kwargs {name}: it is not one of {', '.join(sorted(names))}.")
+        if name in COUNTS and value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
+        if name == "text_steps" and not isinstance(value, list | None):
+            raise ValueError(f"processor_kwargs {name}={value}: give a list, for example [strip_links].")
+    return kwargs
+
+
+def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
+    """Check that the processor can be built, and that the text encoder knows the words of its tokenizer."""
+    kwargs = processor_kwargs(args)
+    if args.init_from is not None:
+        with naming(f"init_from={args.init_from}"):
+            AutoProcessor.from_pretrained(args.init_from, **kwargs)
+        return
+    text, image = args.text_encoder, args.image_encoder
+    with naming(encoder_arguments(args)):
+        processor = ARCHITECTURES[args.architecture].processor.from_backbones(text, image, ["a"], **kwargs)
+    if text != "word_vectors":
+        with naming(f"text_encoder={text}"):
+            check_vocabulary(processor.tokenizer, config.text_config)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Check that a tokenizer has words, and that a text encoder has an embedding for each."""
+    ids = tokenizer.get_vocab().values()
+    if len(ids) <= len(set(tokenizer.all_special_ids)):  # transformers makes an empty tokenizer where files are absent
+        raise ValueError("the tokenizer has no words: its files are missing.")
+    size = getattr(config, "vocab_size", None)
+    if size is not None and max(ids) >= size:
+        raise ValueError(f"the tokenizer is that of another model: it has ids up to {max(ids)}, the model {size}.")
