@@ -162,8 +162,8 @@ def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
     ],
 )
 def test_features_that_change_are_not_cached(argv, message):
-    with pytest.raises(ValueError, match=message):
-        arguments = parse("--cache_features", *argv)
+    arguments = parse("--cache_features", *argv)
+    with pytest.raises(ValueError, match=message):  # noqa: PT012
         check_arguments(*arguments)
         check_model(*arguments)
 

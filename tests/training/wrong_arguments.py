@@ -1,5 +1,6 @@
 """Wrong arguments of train.py, and the files that they name."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,7 @@ COMMAND_LINE = {
 RECIPES = {
     "--config {nothing}": "nothing",
     "--config {folder}": "folder",
+    "--config {pipe}": "pipe is not a regular file",
     "--config {binary}": "binary",
     "--config {empty}": "empty",
     "--config {words}": "words",
@@ -227,7 +229,7 @@ TRAINED = {
     f"{FROM} --model_kwargs hops=three": "hops",
     f"{FROM} --model_kwargs foo=1": "foo",
     f"{FROM} --processor_kwargs max_length=0": "max_length=0",
-    f"{FROM} --processor_kwargs image_size=32": "image_size",
+    f"{FROM} --processor_kwargs image_size=32": "image_size=32",
 }
 CASES = {
     line.replace("{FROM}", FROM).replace("{BERT}", BERT): words
@@ -283,6 +285,8 @@ def write_files(folder: Path, backbones: dict[str, str]) -> dict[str, Path]:
     )
     add("words", b"just words\n"), add("empty", b""), add("binary", bytes(range(256)) * 9), add("folder")
     add("list_recipe", b"- seed: 1\n"), add("twice", b"seed: 1\nseed: 2\n")
+    files["pipe"] = folder / "pipe"
+    os.mkfifo(files["pipe"])
     add("narrow_vectors", b"the 1 2 3\ngood 1 2 3\n")
     (add("plain_table") / "train.csv").write_text("id,text\n1,good\n")
     write_corpus(add("posts"))

@@ -30,7 +30,7 @@ from .posts import RunPosts, confident_rows
 from .trainer import MultimodalTrainer
 
 # Fields of a config that follow from the encoders, the corpus and other arguments.
-DERIVED_FIELDS = ("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects")
+DERIVED_FIELDS = {"text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects"}
 
 
 def build(
@@ -83,7 +83,7 @@ def model_fields(args: ModelArguments) -> dict[str, Any]:
     row = ARCHITECTURES[args.architecture]
     with naming("model_kwargs"):
         fields = parse_name_values(args.model_kwargs)
-    names = set(own_fields(row.config)) - set(DERIVED_FIELDS)
+    names = set(own_fields(row.config)) - DERIVED_FIELDS - {"keys_to_ignore_at_inference"}  # the last is of the class
     names |= {"label_vectors"} & set(signature(row.classifier.from_backbones).parameters)
     unknown = sorted(set(fields) - names)
     if unknown:

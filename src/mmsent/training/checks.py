@@ -116,7 +116,7 @@ def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
         kwargs = parse_name_values(args.processor_kwargs)
     names = {*signature(row.processor).parameters, "vocab_size", "image_size"} - {"tokenizer", "image_processor"}
     if args.init_from is not None:
-        names -= {"vocab_size", "image_size"}
+        names.remove("vocab_size")
     for name, value in kwargs.items():
         if name not in names:
             raise ValueError(f"processor_kwargs {name}: it is not one of {', '.join(sorted(names))}.")
@@ -131,22 +131,23 @@ def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
     """Check that the processor can be built, and that the text encoder knows the words of its tokenizer."""
     kwargs = processor_kwargs(args)
     if args.init_from is not None:
+        size = kwargs.pop("image_size", None)
         with naming(f"init_from={args.init_from}"):
-            AutoProcessor.from_pretrained(args.init_from, **kwargs)
+            processor = AutoProcessor.from_pretrained(args.init_from, **kwargs)
+        if size is not None and processor.image_size != (size, size):
+            raise ValueError(f"processor_kwargs image_size={size}: that of init_from is {processor.image_size}.")
         return
     text, image = args.text_encoder, args.image_encoder
     with naming(encoder_arguments(args)):
         processor = ARCHITECTURES[args.architecture].processor.from_backbones(text, image, ["a"], **kwargs)
-    if text != "word_vectors":
-        with naming(f"text_encoder={text}"):
-            check_vocabulary(processor.tokenizer, config.text_config)
+        check_vocabulary(processor.tokenizer, None if text == "word_vectors" else config.text_config)
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Check that a tokenizer has words, and that a text encoder has an embedding for each."""
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig | None) -> None:
+    """Check that a tokenizer has words, and that a pretrained text encoder has an embedding for each."""
     ids = tokenizer.get_vocab().values()
     if len(ids) <= len(set(tokenizer.all_special_ids)):  # transformers makes an empty tokenizer where files are absent
-        raise ValueError("the tokenizer has no words: its files are missing.")
+        raise ValueError("the tokenizer has no words: its files are missing, or vocab_size is too small.")
     size = getattr(config, "vocab_size", None)
     if size is not None and max(ids) >= size:
         raise ValueError(f"the tokenizer is that of another model: it has ids up to {max(ids)}, the model {size}.")

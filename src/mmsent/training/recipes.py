@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import HfArgumentParser
 
 from mmsent.dataset_scripts.common_arguments import read_yaml
+from mmsent.dataset_scripts.common_files import read_bytes
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -58,7 +59,7 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
 
 def _read_recipe(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Return the arguments that a recipe sets, each of the type of its field."""
-    recipe = read_yaml(path.read_text(encoding="utf-8"))
+    recipe = read_yaml(read_bytes(path).decode("utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError("the file does not hold 'key: value' lines")
     types = {name: hint for arguments in ARGUMENTS for name, hint in get_type_hints(arguments).items()}
