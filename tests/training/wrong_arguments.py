@@ -112,6 +112,7 @@ FOLDERS = {
     "--output_dir {words}": "output_dir.*words",
     "--output_dir {words}/run": "output_dir.*words",
     "--output_dir {finished}": "finished.*overwrite",
+    "--output_dir {finished} --overwrite true --processor_kwargs image_size=1": "image_size=1",
     "--output_dir {stranger}": "stranger.*overwrite",
     "--output_dir {interrupted}": "interrupted.*other settings",
     "--output_dir {interrupted} --learning_rate 1": "learning_rate",

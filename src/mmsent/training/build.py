@@ -91,10 +91,17 @@ def model_fields(args: ModelArguments) -> dict[str, Any]:
             f"model_kwargs {', '.join(unknown)}: {args.architecture} has no field of this name that can be set, only "
             f"{', '.join(sorted(names))}."
         )
-    for name, value in fields.items():
-        if type(value) is int and name != "label_vectors" and row.config.__dataclass_fields__[name].type is float:
-            fields[name] = float(value)
+    for name in set(fields) & set(row.config.__dataclass_fields__):
+        if "float" in str(row.config.__dataclass_fields__[name].type):  # also of lists; they refuse whole numbers
+            fields[name] = _as_floats(fields[name])
     return fields
+
+
+def _as_floats(value: Any) -> Any:
+    """Return whole numbers, also those in a list, as floats, and other values as they are."""
+    if isinstance(value, list):
+        return [_as_floats(entry) for entry in value]
+    return float(value) if type(value) is int else value
 
 
 def planned_config(args: ModelArguments) -> MultimodalConfig:
