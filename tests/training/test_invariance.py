@@ -127,17 +127,6 @@ def test_interrupted_runs(run, kill, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_few_random_kills(tmp_path):
-    report = tmp_path / "soak.json"
-    command = [sys.executable, "benchmarks/soak.py", "--kills", "5", "--seed", "1", "--output", str(report)]
-    subprocess.run(command, cwd=ROOT, env=os.environ, check=True)
-    figures = json.loads(report.read_text())["figures"]
-    assert figures["kills_in_all"] >= 5
-    assert figures["runs_equal_to_the_straight_one"] == figures["runs"]
-    assert figures["checkpoints_lost"] == 0
-
-
-@pytest.mark.slow
 def test_two_processes_resume(arguments, tmp_path):
     """The run resumes within the second epoch, where accelerate alone would give the processes posts of the first."""
     argv = [*arguments, *EXACT, "--per_device_train_batch_size", "2", "--use_cpu", "True"]

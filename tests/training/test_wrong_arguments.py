@@ -5,14 +5,15 @@ import re
 import sys
 
 import pytest
-from wrong_arguments import CASES, write_files
+from wrong_argument_files import WrongFiles
+from wrong_arguments import CASES
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
 
 
 @pytest.fixture(scope="module")
 def files(backbones, tmp_path_factory):
-    return write_files(tmp_path_factory.mktemp("files"), backbones)
+    return WrongFiles(tmp_path_factory.mktemp("files"), backbones)
 
 
 @pytest.mark.parametrize("line", CASES)

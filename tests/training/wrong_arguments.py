@@ -1,19 +1,6 @@
-"""Wrong arguments of train.py, and the files that they name."""
+"""Wrong arguments of train.py. `wrong_argument_files` writes the files that they name."""
 
-import os
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
-import tiny
-import torch
-from safetensors.torch import load_file, save_file
-from small_runs import write_corpus
-from transformers import BertTokenizer
-
-from mmsent.training.run_folder import complete_checkpoint
-
-# What is wrong, as a command line, and the words of the message. {name} stands for a file or folder of `write_files`.
+# What is wrong, as a command line, and the words of the message. {name} stands for a file or folder of `WrongFiles`.
 BERT, VIT = "--text_encoder {bert}", "--image_encoder {vit}"
 FROM = "--init_from {trained}"
 COMMAND_LINE = {
@@ -237,80 +224,3 @@ CASES = {
     for cases in (COMMAND_LINE, RECIPES, FOLDERS, CORPUS, MODEL, ENCODERS, TRAINED)
     for line, words in cases.items()
 }
-
-
-def write_files(folder: Path, backbones: dict[str, str]) -> dict[str, Path]:
-    """Write the files and folders that the arguments name, and return their paths by name."""
-    files = {"nothing": folder / "nothing"} | {name: Path(path) for name, path in backbones.items()}
-
-    def add(name: str, content: bytes | None = None) -> Path:
-        files[name] = path = folder / name
-        path.mkdir() if content is None else path.write_bytes(content)
-        return path
-
-    def copy(name: str, source: Path, change: Callable[[Path], object]) -> None:
-        shutil.copytree(source, folder / name)
-        change(folder / name)
-        files[name] = folder / name
-
-    def change_weights(change: Callable[[dict], object]) -> Callable[[Path], None]:
-        def rewrite(path: Path) -> None:
-            weights = load_file(path / "model.safetensors")
-            change(weights)
-            save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
-
-        return rewrite
-
-    def remove(*names: str) -> Callable[[Path], None]:
-        return lambda path: [file.unlink() for name in names for file in path.glob(name)]
-
-    def config(content: str) -> Callable[[Path], object]:
-        return lambda path: (path / "config.json").write_text(content)
-
-    def truncate(path: Path) -> None:
-        weights = path / "model.safetensors"
-        weights.write_bytes(weights.read_bytes()[:-100])
-
-    def pickle_only(path: Path) -> None:
-        torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
-        (path / "model.safetensors").unlink()
-
-    def other_tokenizer(path: Path) -> None:
-        remove("tokenizer*", "vocab*", "special*")(path)
-        (path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + "\n".join(f"w{i}" for i in range(99)))
-        BertTokenizer(vocab=str(path / "vocab.txt")).save_pretrained(path)
-
-    nan = change_weights(lambda weights: next(value for value in weights.values() if value.ndim > 1).fill_(torch.nan))
-    renamed = change_weights(
-        lambda weights: [weights.update({f"module.{key}": weights.pop(key)}) for key in list(weights)]
-    )
-    add("words", b"just words\n"), add("empty", b""), add("binary", bytes(range(256)) * 9), add("folder")
-    add("list_recipe", b"- seed: 1\n"), add("twice", b"seed: 1\nseed: 2\n")
-    files["pipe"] = folder / "pipe"
-    os.mkfifo(files["pipe"])
-    add("narrow_vectors", b"the 1 2 3\ngood 1 2 3\n")
-    (add("plain_table") / "train.csv").write_text("id,text\n1,good\n")
-    write_corpus(add("posts"))
-    shutil.copytree(files["posts"] / "data", add("no_validation") / "data")
-    next((files["no_validation"] / "data").glob("validation*")).unlink()
-    (add("finished") / "run.json").write_text("{}")
-    (add("stranger") / "model.safetensors").write_bytes(b"")
-    (add("interrupted") / "checkpoint-1").mkdir()
-    (files["interrupted"] / "settings.json").write_text('{"learning_rate": 0.5}')
-    complete_checkpoint(files["interrupted"] / "checkpoint-1")
-
-    bert = files["bert"]
-    copy("truncated", bert, truncate), copy("not_json", bert, config("{")), copy("json_list", bert, config("[]"))
-    copy("no_type", bert, config("{}")), copy("unknown_type", bert, config('{"model_type": "unheard_of"}'))
-    copy("other_tokenizer", bert, other_tokenizer)
-    copy("no_tokenizer", bert, remove("tokenizer*", "vocab*", "special*")), copy("no_weights", bert, remove("model*"))
-    copy("pickle_only", bert, pickle_only), copy("nan_backbone", bert, nan), copy("renamed_backbone", bert, renamed)
-    copy("no_image_processor", files["vit"], remove("preprocessor*", "processor*"))
-
-    trained = add("trained")
-    for part in tiny.build("comn", "own", backbones):
-        part.save_pretrained(trained)
-    copy("trained_no_weights", trained, remove("model*")), copy("trained_pickle_only", trained, pickle_only)
-    copy("trained_truncated", trained, truncate), copy("trained_nan", trained, nan)
-    copy("trained_renamed", trained, renamed), copy("trained_no_processor", trained, remove("processor*", "token*"))
-    return files

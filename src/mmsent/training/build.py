@@ -48,9 +48,11 @@ def build(
     if args.init_from is not None:
         config = type(config).from_dict(config.to_dict() | {"id2label": id2label})
         processor = AutoProcessor.from_pretrained(args.init_from, **processor_kwargs)
-        vectors = {"label_vectors": fields["label_vectors"]} if "label_vectors" in fields else {}
         with naming(f"init_from={args.init_from}"):
-            model = load_trained(row, args.init_from, config, **vectors)
+            model = load_trained(row, args.init_from, config)
+        if "label_vectors" in fields:
+            with naming("model_kwargs label_vectors"):
+                model.set_label_embeddings(fields["label_vectors"])
     else:
         processor = row.processor.from_backbones(args.text_encoder, args.image_encoder, texts, **processor_kwargs)
         with naming(encoder_arguments(args)):
@@ -138,7 +140,7 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
     return config
 
 
-def load_trained(row: Architecture, name: str, config: MultimodalConfig, **label_vectors) -> MultimodalPreTrainedModel:
+def load_trained(row: Architecture, name: str, config: MultimodalConfig) -> MultimodalPreTrainedModel:
     """Load a trained model with another config, and print the names of weights that are initialized anew.
 
     Raises:
@@ -151,7 +153,6 @@ def load_trained(row: Architecture, name: str, config: MultimodalConfig, **label
         ignore_mismatched_sizes=True,
         use_safetensors=True,
         output_loading_info=True,
-        **label_vectors,
     )
     with torch.device("meta"):
         saved = row.classifier(AutoConfig.from_pretrained(name)).state_dict().keys()
