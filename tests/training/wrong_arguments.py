@@ -205,11 +205,11 @@ TRAINED = {
         f"--init_from {{{name}}}": f"init_from.*{name}"
         for name in ("nothing", "words", "folder", "truncated", "not_json", "json_list", "no_type", "bert")
     },
-    "--init_from ./nothing": "init_from.*nothing",
+    "--init_from ./nothing": "init_from.*There is no folder ./nothing",
     "--init_from nothing": "init_from.*nothing",
     "--init_from {trained} --architecture mdse": "init_from.*comn, not mdse",
     "--init_from {trained_no_weights}": "init_from.*trained_no_weights",
-    "--init_from {trained_pickle_only}": "init_from.*trained_pickle_only",
+    "--init_from {trained_pickle_only}": "init_from.*trained_pickle_only has no model.safetensors",
     "--init_from {trained_truncated}": "init_from.*trained_truncated",
     "--init_from {trained_nan}": "init_from.*trained_nan",
     "--init_from {trained_renamed}": "init_from.*trained_renamed",
