@@ -37,6 +37,8 @@ class MultimodalConfig(PreTrainedConfig):
         modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
             not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        score_temperature: What the logits are divided by before the softmax that gives the scores of the pipeline and
+            of all commands. train.py fits it on the validation posts. The `logits` of the model are never divided.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
     """
 
@@ -60,8 +62,11 @@ class MultimodalConfig(PreTrainedConfig):
     standardize: bool = True
     modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
+    score_temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
+        if not 0 < self.score_temperature < float("inf"):
+            raise ValueError(f"score_temperature={self.score_temperature}: give a finite number above 0.")
         self.text_config = encoder_config(self.text_config or WordVectorsConfig())
         self.image_config = encoder_config(self.image_config or SmallCNNConfig())
         if self.text_hidden_size is None:

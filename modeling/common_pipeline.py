@@ -155,7 +155,7 @@ class ImageTextSentimentPipeline(Pipeline):
     def _rank(self, logits: torch.Tensor, top_k: int | None) -> list[list[dict]]:
         """Return the most probable labels of B posts and their scores."""
         count = logits.shape[1] if top_k is None else min(top_k, logits.shape[1])
-        scores, labels = logits.float().softmax(-1).topk(count)  # (B, top_k)
+        scores, labels = probabilities(logits, self.model.config.score_temperature).topk(count)  # (B, top_k)
         names = self.model.config.id2label
         return [
             [{"label": names[label], "score": score} for label, score in zip(*pairs, strict=True)]
@@ -182,6 +182,11 @@ def reading(model: PreTrainedModel) -> dict[str, Any]:
     if model.reads_aspect:
         aspects = "required" if model.config.aspects else "optional"  # or the model was trained without aspects
     return {"modalities": model.modalities, "aspects": aspects}
+
+
+def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the scores (B, C) of the classes: the softmax of logits (B, C) / temperature, in float32."""
+    return (logits.float() / temperature).softmax(-1)
 
 
 def make_batch(

@@ -24,7 +24,7 @@ from transformers import BatchFeature
 
 from mmsent.modeling.common_base import MultimodalOutput, MultimodalPreTrainedModel
 from mmsent.modeling.common_images import load_image
-from mmsent.modeling.common_pipeline import make_batch, reading
+from mmsent.modeling.common_pipeline import make_batch, probabilities, reading
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
 
@@ -147,8 +147,8 @@ def _scores(model: MultimodalPreTrainedModel, output: MultimodalOutput) -> dict[
     """Return the probability of each label, or raise an error if a logit is not a finite number."""
     if not output.logits.isfinite().all():
         raise ValueError("The model gives this post, or a part of it, scores that are not finite numbers.")
-    probabilities = output.logits[0].float().softmax(-1).tolist()
-    return {model.config.id2label[index]: probability for index, probability in enumerate(probabilities)}
+    scores = probabilities(output.logits, model.config.score_temperature)[0].tolist()
+    return {model.config.id2label[index]: score for index, score in enumerate(scores)}
 
 
 def visible_part(image: Image.Image, processor: MultimodalProcessor) -> Image.Image:

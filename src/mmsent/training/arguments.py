@@ -164,6 +164,10 @@ class RunArguments(TrainingArguments):
     )
     lr_decay: float | None = HfArg(default=None, help="Factor on the learning rates every lr_decay_steps steps.")
     lr_decay_steps: int = HfArg(default=3000, help="Number of steps between two uses of lr_decay.")
+    calibrate: bool = HfArg(
+        default=True,
+        help="Fit the temperature of the scores on the validation posts after the training; the predictions stay.",
+    )
     early_stopping_patience: int | None = HfArg(default=None, help="Evaluations without improvement until the stop.")
     restore_callback_states_from_checkpoint: bool = True  # early stopping counts evaluations across an interruption
     remove_unused_columns: bool = False

@@ -113,7 +113,8 @@ def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold:
     """Train only on the posts to whose label the model gives a probability above the threshold, and return their
     labels."""
     labels = posts.labels["train"]
-    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, labels, threshold)
+    logits = trainer.predict(posts.splits["train"]).predictions / trainer.model.config.score_temperature
+    rows = confident_rows(logits, labels, threshold)
     if not rows:
         raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
     trainer.train_dataset = Subset(trainer.train_dataset, rows)

@@ -42,7 +42,7 @@ RESUMABLE_ARGUMENTS = {
     *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
-    *("local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
+    *("calibrate", "local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
 }
 RESUMABLE_PREFIXES = ("hub_", "trackio_")
 TORCH_SAVE_ERRORS = ("PytorchStreamWriter", "inline_container")  # Parts of the messages of torch.save's RuntimeErrors.
@@ -175,7 +175,7 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
     settings = json.loads(json.dumps(settings, default=str))
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        outputs = (RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", CURVES)
+        outputs = (RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", "reliability_*.png", CURVES)
         for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, outputs))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
