@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from datasets import BuilderConfig, Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from datasets import BuilderConfig, Dataset, DatasetDict, IterableDataset, IterableDatasetDict, load_dataset
 
 from mmsent.modeling import common_images, common_text
 
@@ -89,6 +89,24 @@ def check_options(name: str, config: str | None, options: Iterable[str]) -> None
     unknown = sorted(set(options) - set(own))
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}, only {', '.join(own) or 'none'}")
+
+
+def load_any_corpus(
+    dataset: str, config: str | None, data_dir: str | None, options: dict, streaming: bool = False
+) -> DatasetDict | IterableDatasetDict:
+    """Load what `--dataset` names: one of `CORPORA`, a table, or the folder or Hub id of Parquet files.
+
+    Raises:
+        ValueError: If there is no such corpus, or it cannot be read.
+        OSError: If a folder or file of the release does not exist.
+    """
+    if Path(dataset).is_file():
+        return load_corpus("posts", config, data_files=dataset, streaming=streaming, **options)
+    if dataset not in CORPORA and "/" not in dataset and not Path(dataset).is_dir():
+        raise ValueError(
+            f"dataset '{dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
+        )
+    return load_dataset(dataset, config, data_dir=data_dir, streaming=streaming, **options)
 
 
 def corpus_folder(name: str) -> Path:

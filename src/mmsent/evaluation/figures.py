@@ -1,4 +1,7 @@
-"""Draw the confusion matrices, reliability diagrams and learning curves of a run with matplotlib, which the extra `explain` installs."""
+"""Draw the confusion matrices, reliability diagrams and learning curves of a run.
+
+matplotlib draws them, which the extra `explain` installs.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path

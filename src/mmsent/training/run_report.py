@@ -10,10 +10,10 @@ from peft import PeftModel
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts.common_files import atomic_write, content_hash, join_names
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash
 from mmsent.evaluation.calibration import calibration_report, fit_temperature
 from mmsent.evaluation.reports import write_predictions
-from mmsent.evaluation.scores import majority_score, score
+from mmsent.evaluation.scores import check_finite, majority_score, score
 from mmsent.evaluation.subgroups import subgroup_scores
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -81,10 +81,7 @@ def predict_split(trainer: MultimodalTrainer, posts: RunPosts, split: str) -> np
         ValueError: If logits are not finite.
     """
     logits = trainer.predict(posts.splits[split]).predictions
-    ids = posts.outlines[split]["id"]
-    unscored = [post_id for post_id, row in zip(ids, logits, strict=True) if not np.isfinite(row).all()]
-    if unscored:
-        raise ValueError(f"{split}: the scores of {len(unscored)} posts are not finite: {join_names(unscored)}")
+    check_finite(logits, posts.outlines[split]["id"], split)
     return logits
 
 
