@@ -4,17 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, config, load_dataset
+from datasets import Dataset, config
 
-from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import name_full_disk
+from mmsent.dataset_scripts.common_loading import load_any_corpus
 from mmsent.dataset_scripts.common_screening import screen_images
 
 from .arguments import DataArguments, RunArguments
@@ -61,16 +60,10 @@ class RunPosts:
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     """Load the corpus and deal with its images that cannot be decoded."""
-    if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
-        raise ValueError(
-            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
-        )
     options = parse_name_values(args.dataset_kwargs)
     cache = Path(config.HF_DATASETS_CACHE)
     with run_args.main_process_first(desc="loading the corpus"), name_full_disk(cache):
-        corpus = load_dataset(
-            args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
-        )
+        corpus = load_any_corpus(args.dataset, args.dataset_config, args.data_dir, options, args.streaming)
         for split in ("train",) if run_args.eval_strategy == "no" else ("train", "validation"):
             if split not in corpus:
                 raise ValueError(
