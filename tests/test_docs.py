@@ -36,6 +36,7 @@ def commands(beginning: str) -> list[list[str]]:
 
 def test_the_table_of_results_is_generated():
     assert between("results.md", "results") == benchmark.table().strip()
+    assert between("results.md", "calibration") == benchmark.calibration_table().strip()
 
 
 def test_the_table_of_architectures_is_generated():
@@ -72,11 +73,19 @@ def test_code_and_commands_run(tmp_path):
     assert len(blocks("python")) >= 5
     for block in blocks("python"):
         call(sys.executable, "-c", block)
-    for command in commands("mmsent predict") + commands("mmsent explain"):
+    beginnings = ("mmsent predict", "mmsent explain", "mmsent evaluate", "mmsent compare")
+    for command in [command for beginning in beginnings for command in commands(beginning)]:
         if "--output" in command:
             (tmp_path / command[command.index("--output") + 1]).unlink(missing_ok=True)
         call(sys.executable, "-m", *command)
     (push,) = commands("python push_to_hub.py model")
     call(sys.executable, str(ROOT / "push_to_hub.py"), *push[2:])
-    for name in ("explanation.html", "predictions.jsonl", "upload/README.md", "upload/model.safetensors"):
+    for name in (
+        "explanation.html",
+        "predictions.jsonl",
+        "to_label.csv",
+        "evaluation/evaluation.json",
+        "upload/README.md",
+        "upload/model.safetensors",
+    ):
         assert (tmp_path / name).stat().st_size > 100, name

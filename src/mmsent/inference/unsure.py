@@ -2,8 +2,8 @@
 
 The margin of a post is its highest score minus the second highest. The posts with the lowest margins are those between
 whose labels the model can decide least (margin sampling; Scheffer, Decomain, Wrobel: Active Hidden Markov Models for
-Information Extraction, IDA 2001; Settles: Active Learning Literature Survey, 2009). The predicted labels take turns, so
-that a frequent label does not fill the table (Ertekin et al.: Learning on the Border, CIKM 2007, on unequal classes).
+Information Extraction, IDA 2001; Settles: Active Learning Literature Survey, 2009). The predicted labels take turns,
+so that a frequent label does not fill the table (Ertekin et al.: Learning on the Border, CIKM 2007).
 """
 
 import csv
@@ -22,9 +22,8 @@ from .post_files import PostFile
 
 
 def abstain(record: dict, threshold: float) -> dict:
-    """Return the record of a post without its prediction, and with a reason, if its highest score is too low."""
-    if record.get("prediction") is None or (highest := max(record["scores"].values())) >= threshold:
-        return record
+    """Return the record of a post whose highest score is too low, with a reason instead of its prediction."""
+    highest = max(record["scores"].values())
     reason = f"the highest score {highest:.4g} is below --abstain_below {threshold:g}"
     return record | {"prediction": None, "reason": reason}
 
@@ -52,12 +51,8 @@ def _lowest_margins(records: list[dict], count: int) -> list[dict]:
 
 
 def write_unsure(records: list[dict], posts: PostFile, output: Path) -> None:
-    """Write the posts of `choose_unsure` in their order: the columns of the input, an empty column `label` if the input
-    has none, and the prediction, the margin and the scores.
-
-    Raises:
-        ValueError: If the posts hold images as bytes, which only a Parquet file can hold.
-    """
+    """Write the posts of `choose_unsure` in their order: the columns of the input, an empty column `label` if there is
+    none, and the prediction, the margin and the scores."""
     if posts.path.suffix.lower() == ".parquet":  # read all columns, not only those of the posts
         posts = replace(posts, columns={name: name for name in pq.read_schema(posts.path).names})
     numbers = {record["row"] for record in records}
@@ -74,13 +69,10 @@ def write_unsure(records: list[dict], posts: PostFile, output: Path) -> None:
             pq.write_table(pa.Table.from_pylist(table), path)
             return
         with path.open("w", encoding="utf-8", newline="") as file:
-            try:
-                if output.suffix.lower() == ".jsonl":
-                    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
-                else:
-                    csv.writer(file).writerows([columns, *([_cell(row[name]) for name in columns] for row in table)])
-            except TypeError as error:
-                raise ValueError(f"{posts.path} holds images as bytes: write to a .parquet file.") from error
+            if output.suffix.lower() == ".jsonl":
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
+            else:
+                csv.writer(file).writerows([columns, *([_cell(row[name]) for name in columns] for row in table)])
 
 
 def _cell(value: object) -> object:
