@@ -32,7 +32,7 @@ from mmsent.evaluation.labels import match_labels, parse_label_map
 from mmsent.evaluation.reports import print_report, write_predictions
 from mmsent.evaluation.scores import check_finite, majority_score, score
 from mmsent.evaluation.subgroups import subgroup_scores
-from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline, make_batch
+from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline, make_batch, reading
 
 from .predict import load_pipeline, model_version
 
@@ -142,14 +142,15 @@ def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict
 
 def predict_logits(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size: int) -> np.ndarray:
     """Return the logits (N, C) of the posts, those that say nothing included, as train.py does."""
-    aspects = "optional" if pipe.model.reads_aspect else "ignored"
-    logits = []
+    reads, logits = reading(pipe.model), []
+    if reads["aspects"] == "required":  # train.py scores posts without an aspect too
+        reads["aspects"] = "optional"
     for start in tqdm(range(0, len(posts), batch_size), unit="batch"):
         rows = posts.select(range(start, min(start + batch_size, len(posts))))
-        batch = [{"text": row["text"], "images": row["images"], "aspect": row["aspect"]} for row in rows]
-        if aspects == "ignored":
+        batch = [{name: row[name] for name in ("text", "images", "aspect")} for row in rows]
+        if reads["aspects"] == "ignored":
             batch = [post | {"aspect": None} for post in batch]
-        inputs = make_batch(pipe.processor, batch, aspects=aspects, allow_empty=True)
+        inputs = make_batch(pipe.processor, batch, allow_empty=True, **reads)
         logits.append(pipe.forward(inputs)["both"].float().numpy())
     return np.concatenate(logits)
 

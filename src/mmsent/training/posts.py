@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, config
 
+from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import name_full_disk
