@@ -21,13 +21,11 @@ def test_the_temperature_is_saved_with_the_model(run, argv, tmp_path, backbones,
         argv += ["--image_encoder", backbones["vit"], "--model_kwargs", "freeze_image=true", "--cache_features"]
     folder = tmp_path / "run"
     report = run(folder, *argv)["calibration"]
-    before = (report["before"]["validation"]["nll"], report["temperature"])
     assert report["fitted_on"] == "validation"
     for saved in (folder, folder / "adapter") if kind == "lora" else (folder,):
         assert AutoConfig.from_pretrained(saved).score_temperature == report["temperature"]
     line = json.loads((folder / "predictions_validation.jsonl").read_text())
     assert sum(line["scores"].values()) == pytest.approx(1, abs=1e-5)
-    assert before[1] == 1 or report["risk_coverage"]["validation"][0]["posts"] in (0, 1)
 
 
 def test_without_calibration_the_scores_are_those_of_the_logits(run, argv, tmp_path):
@@ -43,7 +41,7 @@ def test_without_calibration_the_scores_are_those_of_the_logits(run, argv, tmp_p
 
 
 def test_without_validation_posts_the_temperature_is_one(run, argv, tmp_path, capsys):
-    (tmp_path / "twitter2015" / "dev.tsv").write_text("index\t#1 Label\t#2 ImageID\t#3 String\t#3 String\n")
+    (tmp_path / "twitter2015" / "dev.tsv").unlink()
     argv += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
     report = run(tmp_path / "run", *argv)["calibration"]
     assert (report["temperature"], report["fitted_on"], list(report["after"])) == (1, None, ["test"])
