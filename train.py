@@ -25,7 +25,8 @@ from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
 from mmsent.training.lora import add_adapter
 from mmsent.training.posts import RunPosts, load_posts
-from mmsent.training.recipes import check_arguments, parse_arguments
+from mmsent.training.presets import parse_with_preset
+from mmsent.training.recipes import check_arguments
 from mmsent.training.run_folder import begin_or_resume, finish, refuse_finished
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
 from mmsent.training.trainer import MultimodalTrainer
@@ -33,7 +34,7 @@ from mmsent.training.trainer import MultimodalTrainer
 
 def main() -> None:
     started, command = time.time(), shlex.join(["train.py", *sys.argv[1:]])
-    model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
+    model_args, data_args, run_args = parse_with_preset(sys.argv[1:], __doc__)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mmsent.modeling").setLevel(logging.INFO)
     check_arguments(model_args, data_args, run_args)

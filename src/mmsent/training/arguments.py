@@ -141,6 +141,11 @@ class RunArguments(TrainingArguments):
 
     output_dir: str | None = HfArg(default="", help="Folder of the run; runs/<dataset>-<architecture> by default.")
     overwrite: bool = HfArg(default=False, help="Replace the trained model that output_dir holds.")
+    preset: Literal["fast", "balanced", "best"] | None = HfArg(
+        default=None,
+        help="Choose the architecture, the encoders and the schedule by the corpus and the hardware, and print the "
+        "choice: 'fast' needs no pretrained encoder, 'balanced' has two small frozen ones, 'best' trains them.",
+    )
     num_train_epochs: float = 12
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
