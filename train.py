@@ -17,6 +17,7 @@ from transformers import set_seed
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
 from mmsent.dataset_scripts.common_files import locked, name_full_disk
 from mmsent.evaluation.figures import write_figures
+from mmsent.evaluation.report_page import write_report
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
 from mmsent.training.build import build, build_trainer, class_weights, keep_confident_posts
@@ -48,9 +49,10 @@ def main() -> None:
         if trainer.is_world_process_zero():
             report = run_report(command, posts, scores, trainer, started)
             write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
+            write_report(output_dir, report, posts.outlines, posts.label_names)
             finish(output_dir, report, run_args.save_total_limit, trainer.state.best_model_checkpoint)
-            print_report(report, posts.label_names)
-            print(f"\nModel, processor, predictions and run.json are in {output_dir}")
+            print_report(report)
+            print(f"\nModel, processor, predictions, run.json and report.html are in {output_dir}")
 
 
 def train(

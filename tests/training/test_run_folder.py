@@ -90,6 +90,7 @@ def test_overwriting_deletes_what_another_model_left(run):
         "predictions_test.jsonl",
         "confusion_test.png",
         "learning_curves.png",
+        "report.html",
         "notes.txt",
     ):
         (run / name).touch()

@@ -27,9 +27,8 @@ def write_predictions(
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def print_report(run: dict, label_names: list[str]) -> None:
-    """Print the content of run.json or evaluation.json: missing posts, scores beside the majority class, groups,
-    confusion matrices, calibration."""
+def print_report(run: dict) -> None:
+    """Print missing posts and notes, and the scores beside those of the majority class. report.html has the rest."""
     for split, ids in run["missing_posts"].items():
         print(f"{split}: {len(ids)} posts are missing in data_dir (the report lists them)")
     for note in run["notes"]:
@@ -41,14 +40,6 @@ def print_report(run: dict, label_names: list[str]) -> None:
         for name, line in ((split, scores), ("  majority class", run["majority"][split])):
             cells = f"{line['accuracy']:>10.2%}{_interval(line):>18}{line['macro_f1']:>10.2%}"
             print(f"{name:24}{cells}{line['weighted_f1']:>13.2%}")
-    for split, scores in run["scores"].items():
-        for name, group in scores["subgroups"].items():
-            print(f"{split}, {name}: {group['accuracy']:.2%} ({_interval(group)}) of {group['posts']} posts")
-        width = max(len(name) for name in label_names) + 2
-        print(f"\n{split}: rows are true classes, columns are predicted classes")
-        print(" " * width + "".join(f"{name:>{width}}" for name in label_names))
-        for name, counts in zip(label_names, scores["confusion_matrix"], strict=True):
-            print(f"{name:{width}}" + "".join(f"{count:>{width}}" for count in counts))
     print_calibration(run["calibration"])
 
 

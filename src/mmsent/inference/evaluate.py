@@ -3,7 +3,8 @@
     mmsent evaluate --model RUN --dataset mvsa_single --data_dir MVSA_Single --split validation --output evaluation
 
 OUTPUT is a folder with evaluation.json (scores with 95 % intervals, groups of posts, the calibration of the scores,
-the posts on which the model is most sure and wrong), predictions_<split>.jsonl with one line per post, and figures.
+the posts on which the model is most sure and wrong), report.html, predictions_<split>.jsonl with one line per post, and
+figures.
 The files have the form of those of train.py, and `mmsent compare` reads them.
 """
 
@@ -29,6 +30,7 @@ from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.evaluation.calibration import calibration_report, log_scores
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.labels import match_labels, parse_label_map
+from mmsent.evaluation.report_page import write_report
 from mmsent.evaluation.reports import print_report, write_predictions
 from mmsent.evaluation.scores import check_finite, majority_score, score
 from mmsent.evaluation.subgroups import subgroup_scores
@@ -94,10 +96,10 @@ def main() -> None:
             report = evaluate(pipe, args)
             with atomic_write(args.output / "evaluation.json") as path:
                 path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            print_report(report, list(pipe.model.config.id2label.values()))
+            print_report(report)
             print_worst(report["worst"])
             write_figures(args.output, report, list(pipe.model.config.id2label.values()))
-        print(f"\nevaluation.json, predictions and figures are in {args.output}")
+        print(f"\nevaluation.json, report.html, predictions and figures are in {args.output}")
 
 
 def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict:
@@ -125,7 +127,7 @@ def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict
     write_predictions(args.output / f"predictions_{split}.jsonl", posts["id"], labels, logits, names, temperature)
     scores = score(predictions, labels, names)
     scores["subgroups"] = subgroup_scores(posts, predictions, labels)
-    return {
+    report = {
         "command": shlex.join(sys.argv),
         "model": args.model,
         "model_version": model_version(args.model) or getattr(config, "_commit_hash", None),
@@ -138,6 +140,8 @@ def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict
         "calibration": calibration_report({split: logits}, {split: labels}, temperature),
         "worst": worst_posts(posts, logits, labels, names, temperature),
     }
+    write_report(args.output, report, {split: posts}, names)
+    return report
 
 
 def predict_logits(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size: int) -> np.ndarray:

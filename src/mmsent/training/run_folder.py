@@ -31,6 +31,7 @@ from mmsent.dataset_scripts.common_files import (
     is_disk_full,
     read_json,
 )
+from mmsent.evaluation.report_page import REPORT_PAGE
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
 ADAPTER, CURVES = "adapter", "learning_curves.png"
@@ -175,7 +176,10 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
     settings = json.loads(json.dumps(settings, default=str))
     run.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        outputs = (RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", "reliability_*.png", CURVES)
+        outputs = (
+            *(RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", "reliability_*.png", CURVES),
+            REPORT_PAGE,
+        )
         for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, outputs))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if checkpoints(run):
