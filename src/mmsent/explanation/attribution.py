@@ -43,10 +43,12 @@ class Hop:
             tokenizer's special tokens. None if the post has no text, or the text side of the model has no such hop.
         regions: For each image the weights (h, w) of its regions; over all images they sum to one. None if the post
             has no image, the image side has no such hop, or the attention has no position in the image.
+        tokens: The number of tokens, special ones included, over which the weights of the words are spread.
     """
 
     words: list[float] | None
     regions: list[np.ndarray] | None
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -340,7 +342,8 @@ def _hops(
         images = [_grids(weights[0].float().cpu().numpy(), batch) for weights in output.image_attentions or ()]
     hops = max(len(texts), len(images))
     texts, images = [None] * (hops - len(texts)) + texts, [None] * (hops - len(images)) + images
-    return [Hop(words, regions) for words, regions in zip(texts, images, strict=True)]
+    tokens = int(batch["attention_mask"].sum())
+    return [Hop(words, regions, tokens) for words, regions in zip(texts, images, strict=True)]
 
 
 def _grids(weights: np.ndarray, batch: dict[str, torch.Tensor]) -> list[np.ndarray]:
