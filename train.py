@@ -30,6 +30,7 @@ from mmsent.training.presets import parse_with_preset
 from mmsent.training.recipes import check_arguments
 from mmsent.training.run_folder import begin_or_resume, finish, refuse_finished
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
+from mmsent.training.search import search
 from mmsent.training.trainer import MultimodalTrainer
 
 
@@ -61,6 +62,8 @@ def train(
     """Train the model that the arguments describe; an interrupted run resumes from its latest checkpoint."""
     output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
+    if run_args.search is not None:
+        search(model_args, data_args, run_args, posts)
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
 
     set_seed(run_args.seed)

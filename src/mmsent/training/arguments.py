@@ -19,6 +19,7 @@ COUNT, POSITIVE, NOT_NEGATIVE, SHARE = (1, LARGEST), (sys.float_info.min, LARGES
 # The lowest and the highest value of each number; infinity and NaN are never allowed.
 RANGES = {
     **dict.fromkeys(("lora_rank", "lr_decay_steps", "early_stopping_patience", "gradient_accumulation_steps"), COUNT),
+    "search": COUNT,
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
     **dict.fromkeys(("lora_alpha", "num_train_epochs", "lr_decay", "adam_epsilon"), POSITIVE),
     **dict.fromkeys(("learning_rate", "text_learning_rate", "image_learning_rate", "weight_decay"), NOT_NEGATIVE),
@@ -145,6 +146,13 @@ class RunArguments(TrainingArguments):
         default=None,
         help="Choose the architecture, the encoders and the schedule by the corpus and the hardware, and print the "
         "choice: 'fast' needs no pretrained encoder, 'balanced' has two small frozen ones, 'best' trains them.",
+    )
+    search: int | None = HfArg(
+        default=None, help="Number of settings to try on the validation posts before the training; needs Optuna."
+    )
+    search_space: list[str] = HfArg(
+        default_factory=list,
+        help="Values to try, as NAME=LOW..HIGH or NAME=A,B,C; by default learning rates, weight decay and dropout.",
     )
     num_train_epochs: float = 12
     per_device_train_batch_size: int = 32
