@@ -3,9 +3,8 @@
     mmsent evaluate --model RUN --dataset mvsa_single --data_dir MVSA_Single --split validation --output evaluation
 
 OUTPUT is a folder with evaluation.json (scores with 95 % intervals, groups of posts, the calibration of the scores,
-the posts on which the model is most sure and wrong), report.html, predictions_<split>.jsonl with one line per post, and
-figures.
-The files have the form of those of train.py, and `mmsent compare` reads them.
+the posts on which the model is most sure and wrong), the page report.html, predictions_<split>.jsonl with one line per
+post, and figures. The files have the form of those of train.py, and `mmsent compare` reads them.
 """
 
 import argparse
