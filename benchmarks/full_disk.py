@@ -62,6 +62,11 @@ def at(place: str, install: Install, *numbers: int) -> Points:
 
 def commands(base: Path) -> dict[str, tuple[Command, Points]]:
     """Return the commands, each with the points where the disk becomes full."""
+    return runs(base) | exports(base)
+
+
+def runs(base: Path) -> dict[str, tuple[Command, Points]]:
+    """Return the commands that train and predict."""
     return {
         "training": (
             training(base, []),
@@ -88,6 +93,12 @@ def commands(base: Path) -> dict[str, tuple[Command, Points]]:
         ),
         "prediction as CSV": (prediction(base, ".csv", 1), at("merging", in_a_merge, 250)),
         "prediction as Parquet": (prediction(base, ".parquet", 1), at("merging", in_a_merge, 50)),
+    }
+
+
+def exports(base: Path) -> dict[str, tuple[Command, Points]]:
+    """Return the commands that build, export and stage."""
+    return {
         "corpus build": (
             exporting(base, cold=True),
             [

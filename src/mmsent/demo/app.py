@@ -14,6 +14,7 @@ from pathlib import Path
 from shutil import copy2, rmtree
 
 import gradio as gr
+from gradio.data_classes import FileData, ListFiles
 from huggingface_hub import metadata_load
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
@@ -28,6 +29,7 @@ from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 MAX_ROWS = 1000  # of a table; `mmsent predict` reads any number
 BATCH_SIZE = 16
 KEEP_FILES = 3600  # seconds after which uploaded files are deleted
+ONE_AT_A_TIME = "model"  # what both tabs wait for: an explanation sets hooks in the model, which others would meet
 MAX_WAITING = 200  # requests; others are refused until some are done
 
 
@@ -59,7 +61,7 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
     with gr.Row():
         with gr.Column(min_width=280):
             text = gr.Textbox(label="Text", lines=3, elem_id="text", placeholder="Shift + Enter analyses the post")
-            files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="images")
+            files = _upload(label="Images", file_count="multiple", file_types=["image"], elem_id="images")
             aspect = gr.Dropdown(
                 pipe.model.config.aspects or [],
                 label="Aspect",
@@ -72,13 +74,24 @@ def _add_post_tab(pipe: ImageTextSentimentPipeline) -> None:
         with gr.Column(min_width=280):
             scores = gr.Label(label="Sentiment", elem_id="scores")
     reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
-    gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons])
+    gr.on([button.click, text.submit], analyse, [text, files, aspect], [scores, reasons], concurrency_id=ONE_AT_A_TIME)
     fields = [text, files, aspect] if pipe.model.reads_aspect else [text, files]
     folder = tempfile.mkdtemp(prefix="mmsent-examples-")
     atexit.register(rmtree, folder, ignore_errors=True)
     posts = example_posts(Path(folder) / "examples", pipe.model)
     examples = [[post["text"], [str(post["image"])], post.get("aspect")][: len(fields)] for post in posts]
     gr.Examples(examples, fields, label="Examples")
+
+
+def _upload(**settings) -> gr.File:
+    """Return a box for files. Unlike that of Gradio, it leaves no empty file behind for each file that is read."""
+
+    def paths(files: ListFiles | FileData | None) -> list[str] | str | None:
+        return [file.path for file in files] if isinstance(files, ListFiles) else files and files.path
+
+    box = gr.File(**settings)
+    box.preprocess = paths  # A subclass would make Gradio write a file beside this one.
+    return box
 
 
 def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
@@ -102,8 +115,8 @@ def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
         f"first {MAX_ROWS:,} rows are read."
     )
     with gr.Row():
-        table = gr.File(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
-        files = gr.File(label="Images", file_count="multiple", file_types=["image"], elem_id="table_images")
+        table = _upload(label="Table", file_types=[".csv", ".tsv"], elem_id="table")
+        files = _upload(label="Images", file_count="multiple", file_types=["image"], elem_id="table_images")
     button = gr.Button("Analyse the table", variant="primary", elem_id="analyse_table")
     widths = [60, 250, 110, 220, *[150] * len(labels)]
     rows = gr.Dataframe(
@@ -114,7 +127,7 @@ def _add_table_tab(pipe: ImageTextSentimentPipeline) -> None:
         elem_id="rows",
     )
     download = gr.File(label="Predictions as a file", elem_id="download")
-    button.click(analyse_table, [table, files], [rows, download])
+    button.click(analyse_table, [table, files], [rows, download], concurrency_id=ONE_AT_A_TIME)
 
 
 def _predict_table(pipe: ImageTextSentimentPipeline, table: str | None, files: list[str]) -> list[list]:
