@@ -24,8 +24,8 @@ from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line, parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import atomic_write, locked
-from mmsent.dataset_scripts.common_loading import load_any_corpus
 from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.dataset_scripts.common_sources import load_source
 from mmsent.evaluation.calibration import calibration_report, log_scores
 from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.labels import match_labels, parse_label_map
@@ -103,7 +103,8 @@ def main() -> None:
 
 def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict:
     """Score the posts, write their predictions, and return the content of evaluation.json."""
-    corpus = load_any_corpus(args.dataset, args.dataset_config, args.data_dir, parse_name_values(args.dataset_kwargs))
+    options = parse_name_values(args.dataset_kwargs)
+    corpus = load_source(args.dataset, args.dataset_config, data_dir=args.data_dir, **options)
     split, missing = args.split, missing_report(corpus)
     if split != ALL and split not in corpus:
         raise ValueError(f"{args.dataset} has no {split} posts here, only {', '.join(corpus)}: choose with --split.")

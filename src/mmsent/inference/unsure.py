@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmsent.dataset_scripts.common_files import atomic_write
-
-from .post_files import PostFile
+from mmsent.dataset_scripts.common_posts import PostFile
 
 
 def abstain(record: dict, threshold: float) -> dict:
