@@ -30,7 +30,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # Types are in the signatures.
 autodoc_preserve_defaults = True
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
-suppress_warnings = ["toc.empty_glob"]
 nitpick_ignore_regex = [("py:.*", ".*")]  # Classes of other packages have no page here, and no network is used.
 
 # The public functions and classes by heading: a module, and the names in it that a user calls.
