@@ -31,12 +31,13 @@ class ImageTextSentimentPipeline(Pipeline):
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
     so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post. A part
-    that the model does not read (`model.modalities`) is left out.
+    that the model does not read (`model.modalities`) is left out. The parameters can be passed to `pipeline(...)` or
+    to a call::
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
 
-    The following parameters can be passed to `pipeline(...)` or to a call:
+    Args:
         batch_size: The number of posts per forward pass, 1 by default.
         num_workers: The number of processes that read and decode images. A generator is read by at most one.
         top_k: The number of labels to return, the most probable first. All labels are returned by default.

@@ -6,6 +6,7 @@ from importlib import import_module
 
 # name of the command -> the module whose `main` runs it, and a description
 COMMANDS = {
+    "sample": ("mmsent.inference.examples", "write generated posts as a table with pictures, to try the others on"),
     "predict": ("mmsent.inference.predict", "predict the sentiment of the posts in a file or folder"),
     "evaluate": ("mmsent.inference.evaluate", "score a trained model on a labelled corpus"),
     "compare": ("mmsent.evaluation.compare", "compare two models on the same posts"),
