@@ -31,6 +31,7 @@ BATCH_SIZE = 16
 KEEP_FILES = 3600  # seconds after which uploaded files are deleted
 ONE_AT_A_TIME = "model"  # what both tabs wait for: an explanation sets hooks in the model, which others would meet
 MAX_WAITING = 200  # requests; others are refused until some are done
+MAX_SESSIONS = 200  # whose last inputs and outputs Gradio keeps in memory; its default is 10,000
 
 
 def build(pipe: ImageTextSentimentPipeline, name: str) -> gr.Blocks:
@@ -196,6 +197,7 @@ def main() -> None:
         build(pipe, Path(args.model).name).queue(max_size=MAX_WAITING).launch(
             server_port=args.port,
             max_file_size=MAX_IMAGE_BYTES,
+            state_session_capacity=MAX_SESSIONS,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
             ssr_mode=False,
             footer_links=[],
