@@ -108,7 +108,7 @@ def test_chosen_columns(run, tmp_path):
     (tmp_path / "files").mkdir()
     tiny.picture(0).save(tmp_path / "files/a.png")
     source = write_csv(tmp_path / "posts.csv", [["nr", "tweet", "file", "target"], ["x", "good", "a.png", "coffee"]])
-    columns = ["--text_column", "tweet", "--image_column", "file", "--aspect_column", "target", "--id_column", "nr"]
+    columns = ["--text_column", "tweet", "--image_columns", "file", "--aspect_column", "target", "--id_column", "nr"]
     code, lines, _ = run(source, *columns, "--image_dir", str(tmp_path / "files"))
     assert (code, lines[0]["id"]) == (0, "x")
 

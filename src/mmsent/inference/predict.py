@@ -31,6 +31,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_columns import FIELDS, POST_FIELDS, describe_columns
 from mmsent.dataset_scripts.common_files import (
     atomic_write,
     check_output,
@@ -40,6 +41,8 @@ from mmsent.dataset_scripts.common_files import (
     name_full_disk,
     remove_leftovers,
 )
+from mmsent.dataset_scripts.common_posts import PostFile, open_posts
+from mmsent.dataset_scripts.common_rows import RawRow
 from mmsent.modeling.common_loading import load_model, load_processor
 from mmsent.modeling.common_pipeline import (
     ImageTextSentimentPipeline,
@@ -50,7 +53,6 @@ from mmsent.modeling.common_pipeline import (
 )
 from mmsent.modeling.common_text import replace_lone_surrogates
 
-from .post_files import PostFile, RawRow, open_posts
 from .writers import WRITERS, write_jsonl
 
 # The files of a saved model: its config, processor, tokenizer, code and weights.
@@ -64,8 +66,11 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     parser.add_argument("--model", required=True, help="run folder or Hub id")
     parser.add_argument("--input", type=Path, required=True, help="file or folder of posts")
     parser.add_argument("--output", type=Path, required=True, help=f"file to write: {', '.join(WRITERS)}")
-    for field, default in (("text", "text"), ("image", "images or image"), ("aspect", "aspect"), ("id", "id")):
-        parser.add_argument(f"--{field}_column", help=f"column of the {field} (default: {default})")
+    for field in POST_FIELDS:
+        option, usual = FIELDS[field]
+        several = {"nargs": "+"} if field == "images" else {}
+        help = f"column of the {field}, or none (default: one of {', '.join(usual)})"
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=help, **several)
     parser.add_argument("--image_dir", type=Path, help="folder of relative image paths (default: the input's)")
     parser.add_argument("--allow_absolute_paths", action="store_true", help="allow images outside of --image_dir")
     parser.add_argument("--batch_size", type=int, default=32)
@@ -90,8 +95,10 @@ def main() -> int:
 def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     """Predict the posts and return the exit code."""
     check_paths(args.input, args.output, accelerator)
-    columns = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
-    posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
+    columns = {field: getattr(args, FIELDS[field][0]) for field in POST_FIELDS}
+    posts = open_posts(args.input, columns, args.image_dir, args.allow_absolute_paths)
+    if accelerator.is_main_process:
+        print(f"The columns of {args.input} are read as {describe_columns(posts.columns)}", flush=True)
     pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
     check_aspect_column(pipe, posts)
     settings = describe_settings(args, posts, pipe, accelerator.num_processes)
