@@ -3,9 +3,11 @@
 import hashlib
 import json
 import logging
+import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from datasets import BuilderConfig, Dataset, DatasetInfo, Features, GeneratorBasedBuilder, Image, List, SplitGenerator
@@ -47,7 +49,22 @@ class Corpus(GeneratorBasedBuilder):
     INDEX: tuple[str, ...] = ()
     REDISTRIBUTION: tuple[Literal["allowed", "unclear", "forbidden"], str]
 
-    def columns(self) -> Features:
+    @classmethod
+    def locate(
+        cls, name: str, data_dir: str | Path | None, data_files: str | Path | Sequence | Mapping | None
+    ) -> tuple[dict, list[Path]]:
+        """Return the arguments of the class that say where the corpus lies, and the paths on which its cache depends.
+
+        Raises:
+            ValueError: If the corpus does not take `data_files`.
+        """
+        if data_files:
+            raise ValueError(f"{name} takes data_dir, the folder of its release, and not data_files")
+        folder = None if data_dir is None else Path(os.path.realpath(Path(data_dir).expanduser()))
+        paths = [path for pattern in cls.INDEX if folder for path in sorted(folder.glob(pattern))]
+        return {"data_dir": folder and str(folder)}, paths
+
+    def columns(self) -> Features | None:
         """Return the columns. A corpus that has more than the shared ones overrides this."""
         return features()
 

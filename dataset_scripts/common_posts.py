@@ -5,6 +5,7 @@ however often the file is read. A row that cannot be read is a `ValueError` inst
 are read as usual.
 """
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from datasets import ClassLabel, Features
 
 from mmsent.modeling.common_text import replace_lone_surrogates
 
@@ -45,6 +47,7 @@ class PostTable:
             images may be in several columns.
         image_dir: Folder that image paths are relative to.
         allow_absolute_paths: Whether image paths may be absolute or lead out of `image_dir`.
+        classes: For each field whose column holds numbers of classes, the names of these classes.
     """
 
     name: str
@@ -52,6 +55,7 @@ class PostTable:
     columns: Columns
     image_dir: Path
     allow_absolute_paths: bool = False
+    classes: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def located(self, start: int = 0) -> Iterator[tuple[int, RawRow]]:
         """Yield the position of each row, and its values by column or the error in it.
@@ -73,6 +77,13 @@ class PostTable:
         """Return the value of a field in a row; None if the cell is empty, as pandas and databases write it."""
         value = row.get(self.columns.get(field))
         return None if isinstance(value, float) and math.isnan(value) else value
+
+    def label(self, row: Mapping[str, Any], field: str) -> Any:
+        """Return the label in a row, by its name if the table knows the name; None if the cell is empty."""
+        value = self.cell(row, field)
+        if field not in self.classes or value is None:
+            return value
+        return self.classes[field][value] if 0 <= value < len(self.classes[field]) else None
 
     def id_of(self, row: RawRow) -> str | None:
         """Return the id in a row, or None if it has none."""
@@ -218,7 +229,22 @@ def open_posts(
     if columns["text"] is None and columns["images"] is None:
         raise missing_columns(("text", "images"), available, str(path))
     folder = image_dir or (path if path.is_dir() else path.parent)
-    return PostFile(str(path), available, columns, folder, allow_absolute_paths, path=path)
+    classes = class_names(_features(path), columns)
+    return PostFile(str(path), available, columns, folder, allow_absolute_paths, classes, path=path)
+
+
+def class_names(features: Mapping[str, Any], columns: Columns) -> dict[str, list[str]]:
+    """Return the names of the classes for each field whose column is a `datasets.ClassLabel`."""
+    found = {field: features.get(name) for field, name in columns.items() if isinstance(name, str)}
+    return {field: feature.names for field, feature in found.items() if isinstance(feature, ClassLabel)}
+
+
+def _features(path: Path) -> Mapping[str, Any]:
+    """Return the features that `datasets` wrote into a Parquet file."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    schema = pq.read_schema(path)
+    return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else {}
 
 
 def _image_entries(cell: Any) -> list:
