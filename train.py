@@ -59,6 +59,8 @@ def train(
     output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
+    if run_args.process_index == 0:
+        posts.write_splits(output_dir)
 
     set_seed(run_args.seed)
     processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)))

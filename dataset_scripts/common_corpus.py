@@ -140,8 +140,7 @@ class Corpus(GeneratorBasedBuilder):
             logger.warning("%s: %s of %s are not in data_dir: %s", name, count, split, join_names(ids))
         for note in notes:
             logger.warning("%s: %s", name, textwrap.shorten(note, 300, placeholder=" ..."))
-        report = json.dumps({"missing": missing, "notes": notes})
-        self.info.description = f"{self.DESCRIPTION}\n{REPORT}{report}"
+        self.info.description = describe_build(self.DESCRIPTION, missing, notes)
 
     def _leaking_ids(self, posts: Mapping[str, list[tuple[str, Any]]], context: dict) -> set[str]:
         """Return the ids of the train posts that leak into another split."""
@@ -157,6 +156,11 @@ class Corpus(GeneratorBasedBuilder):
 
 def _chunks(posts: list) -> list[list]:
     return [posts[start : start + CHUNK_SIZE] for start in range(0, len(posts), CHUNK_SIZE)]
+
+
+def describe_build(description: str, missing: dict[str, list[str]], notes: list[str]) -> str:
+    """Return the description of a built corpus, from which `missing_report` and `corpus_notes` read."""
+    return f"{description}\n{REPORT}{json.dumps({'missing': missing, 'notes': notes})}"
 
 
 def missing_report(corpus: Mapping) -> dict[str, list[str]]:

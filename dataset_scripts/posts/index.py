@@ -145,7 +145,7 @@ class IndexBuilder:
         keys = [image_key(image) for image in post["images"]]
         self.counts["images"] += len(keys)
         for image in (image for image, key in zip(post["images"], keys, strict=True) if key is None):
-            self._count("absent", str(image))
+            self._count("absent", os.path.relpath(image, table.image_dir))
         text, aspect = (post["text"] or "").strip(), text_cell(table, row, "aspect")
         if label < 0 or not (text or keys):
             self._count("unlabelled" if label < 0 else "empty", f"{self.counts['rows'] + 1}")
@@ -153,7 +153,7 @@ class IndexBuilder:
         found = [key for key in keys if key is not None]
         plain = normalise(text) or text
         content = hash_of(plain, aspect, *(str(key) for key in found))
-        post_id = text_cell(table, row, "id") if table.columns["id"] else self._content_id(post, row, table, ids)
+        post_id = text_cell(table, row, "id") if table.columns["id"] else self.content_id(post, row, table, ids)
         if not post_id or post_id in ids:
             problem = f"an earlier row has the id {post_id} too" if post_id else "the id is empty"
             raise ValueError(f"{problem}; correct it, or choose another --id_column, or none")
@@ -181,7 +181,7 @@ class IndexBuilder:
             examples.append(name)
 
     @staticmethod
-    def _content_id(post: dict, row: dict, table: PostTable, ids: set[str]) -> str:
+    def content_id(post: dict, row: dict, table: PostTable, ids: set[str]) -> str:
         """Return an id that stays the same when rows are moved, added or labelled anew."""
         images = [
             hash_of(image["bytes"]) if isinstance(image, dict) else os.path.relpath(image, table.image_dir)
@@ -210,10 +210,11 @@ class IndexBuilder:
         return f"no row has a label in the column {table.columns['label']}; choose another --label_column"
 
     def _notes(self) -> list[str]:
+        rows, images = f"{self.counts['rows']} rows", f"{self.counts['images']} images"
         reasons = {
-            "unlabelled": "rows have no label and were left out: rows",
-            "empty": "rows have neither a text nor an image and were left out: rows",
-            "absent": f"of {self.counts['images']} images do not exist (--on_bad_image decides):",
+            "unlabelled": f"of {rows} have no label and are left out: rows",
+            "empty": f"of {rows} have neither a text nor an image and are left out: rows",
+            "absent": f"of {images} do not exist (--on_bad_image decides what happens):",
         }
         return [
             f"{self.counts[kind]} {reason} {join_names(getattr(self, kind))}"

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.constants import HF_ASSETS_CACHE
@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
 from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts.common_columns import FIELDS
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 
@@ -60,6 +61,13 @@ def name_values(help: str):
     return HfArg(default_factory=list, help=help, metadata={"action": "extend"})
 
 
+def column_of(field: str):
+    """Return the field of an argument that names the column of a part of a post."""
+    usual = ", ".join(FIELDS[field][1])
+    several = ", or several" if field == "images" else ""
+    return HfArg(default=None, help=f"Column of a table's {field}{several}; 'none'; or by default one of {usual}.")
+
+
 @dataclass
 class ModelArguments:
     """The arguments that describe the model and its processor."""
@@ -94,11 +102,22 @@ class DataArguments:
 
     dataset: str = HfArg(
         default="sample_posts",
-        help=f"One of {', '.join(CORPORA)}, or the folder or Hub id of Parquet files with the same columns.",
+        help=f"One of {', '.join(CORPORA)}; a table of your posts (CSV, TSV, JSONL, Parquet) or a folder of tables; "
+        "or the Hub id of a dataset.",
     )
     dataset_config: str | None = HfArg(default=None, help="Config of the corpus: its splits, for example 'random'.")
     data_dir: str | None = HfArg(default=None, help="Folder of the corpus as its authors ship it.")
     dataset_kwargs: list[str] = name_values("Options of the corpus as NAME=VALUE, for example substitute_target=true.")
+    text_column: str | None = column_of("text")
+    image_columns: list[str] | None = column_of("images")
+    label_column: str | None = column_of("label")
+    aspect_column: str | None = column_of("aspect")
+    caption_column: str | None = column_of("caption")
+    id_column: str | None = column_of("id")
+    group_column: str | None = column_of("group")
+    split_column: str | None = column_of("split")
+    image_dir: str | None = HfArg(default=None, help="Folder of relative image paths; that of the table by default.")
+    allow_absolute_paths: bool = HfArg(default=False, help="Allow images of a table outside of image_dir.")
     streaming: bool = HfArg(default=False, help="Read the posts as a stream, without storing them; needs --max_steps.")
     on_bad_image: Literal["error", "skip", "missing"] = HfArg(
         default="error",
@@ -133,6 +152,11 @@ class DataArguments:
 
     def __post_init__(self):
         check_ranges(self)
+
+    def table_options(self) -> dict[str, Any]:
+        """Return the arguments that say how a table is read, as far as they were given, as options of the corpus."""
+        names = [*(option for option, _ in FIELDS.values()), "image_dir", "allow_absolute_paths"]
+        return {name: getattr(self, name) for name in names if getattr(self, name, None)}
 
 
 @dataclass

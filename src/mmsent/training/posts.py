@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, config, load_dataset
+from datasets import Dataset, config
 
 from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import name_full_disk
 from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.dataset_scripts.common_sources import load_source
+from mmsent.dataset_scripts.posts.plan import write_split_file
 
 from .arguments import DataArguments, RunArguments
 from .run_folder import corpus_checksum, images_checksum
 from .streaming import stream_corpus
 
+SPLIT_FILE = "splits.json"
 MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
 
 
@@ -33,12 +36,14 @@ class RunPosts:
         outlines: Datasets of the same posts. Those of a streamed corpus come from `stream_corpus`.
         report: The entries of run.json about the posts.
         streamed: Whether `splits` are streams.
+        split_ids: The ids of each split of a table of posts, before images were screened; None for other corpora.
     """
 
     splits: Mapping[str, Any]
     outlines: Mapping[str, Dataset]
     report: dict
     streamed: bool
+    split_ids: dict[str, list[str]] | None = None
 
     @property
     def label_names(self) -> list[str]:
@@ -54,6 +59,11 @@ class RunPosts:
         train = self.outlines["train"]
         return chain(train["text"], filter(None, train["aspect"]))
 
+    def write_splits(self, output_dir: Path) -> None:
+        """Write the ids of each split of a table of posts into the folder of the run, for `splits=` of another run."""
+        if self.split_ids is not None:
+            write_split_file(output_dir / SPLIT_FILE, self.split_ids)
+
     def frequent_aspects(self) -> list[str]:
         counts = Counter(filter(None, self.outlines["train"]["aspect"]))
         return [aspect for aspect, _ in counts.most_common(MAX_ASPECTS)]
@@ -61,14 +71,10 @@ class RunPosts:
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     """Load the corpus and deal with its images that cannot be decoded."""
-    if args.dataset not in CORPORA and "/" not in args.dataset and not Path(args.dataset).is_dir():
-        raise ValueError(
-            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
-        )
-    options = parse_name_values(args.dataset_kwargs)
+    options = parse_name_values(args.dataset_kwargs) | args.table_options()
     cache = Path(config.HF_DATASETS_CACHE)
     with run_args.main_process_first(desc="loading the corpus"), name_full_disk(cache):
-        corpus = load_dataset(
+        corpus = load_source(
             args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
         )
         for split in ("train",) if run_args.eval_strategy == "no" else ("train", "validation"):
@@ -102,7 +108,9 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
             "data_dir, or train on the texts with --modalities text, or treat them as absent with --on_bad_image "
             "missing."
         )
-    return RunPosts(splits, outlines, report, args.streaming)
+    is_table = (args.dataset not in CORPORA or args.dataset == "posts") and not args.streaming
+    split_ids = {split: list(posts["id"]) for split, posts in corpus.items()} if is_table else None
+    return RunPosts(splits, outlines, report, args.streaming, split_ids)
 
 
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:

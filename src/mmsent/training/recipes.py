@@ -12,6 +12,7 @@ from huggingface_hub.errors import StrictDataclassFieldValidationError
 from transformers import AutoConfig, HfArgumentParser
 
 from mmsent.dataset_scripts.common_arguments import parse_name_values, read_yaml
+from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -44,7 +45,9 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
         parser.error(str(error))
     if unknown:
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
-    run_args.output_dir = run_args.output_dir or f"runs/{Path(data_args.dataset).name}-{model_args.architecture}"
+    path = Path(data_args.dataset)
+    name = path.stem if path.suffix.lower() in TABLES else path.name
+    run_args.output_dir = run_args.output_dir or f"runs/{name}-{model_args.architecture}"
     return model_args, data_args, run_args
 
 
