@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from .common_tables import MAX_CELL, decode_utf8, read_header, read_records, refuse_repeated_columns, refuse_utf16
+from .common_files import refuse_utf16
+from .common_tables import MAX_CELL, decode_utf8, read_header, read_records, refuse_repeated_columns
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TABLES = (*DELIMITERS, ".jsonl", ".parquet")
