@@ -68,6 +68,17 @@ def text_cell(table: PostTable, row: dict, name: str) -> str:
     return "" if value is None else replace_lone_surrogates(str(value))
 
 
+def content_id(table: PostTable, post: dict, row: dict) -> str:
+    """Return an id that a post keeps when rows are moved, added or labelled anew. Equal posts have the same."""
+    images = [
+        str(hash_of(image["bytes"])) if isinstance(image, dict) else os.path.relpath(image, table.image_dir)
+        for image in post["images"]
+    ]
+    texts = [post["text"] or "", *(text_cell(table, row, name) for name in ("aspect", "caption"))]
+    texts = [" ".join(text.split()) for text in texts]  # An editor may change the ends of lines.
+    return f"{hash_of(*texts, *images):016x}"
+
+
 @dataclass
 class PostIndex:
     """What is known of each labelled post, in the order of the tables.
@@ -81,6 +92,7 @@ class PostIndex:
         contents: Hash of text, aspect and images.
         ties: Rows and keys: posts with the same key belong together.
         classes: The classes.
+        bad_split: What is wrong with the column of splits, if anything is.
         notes: What was left out, and why.
     """
 
@@ -92,6 +104,7 @@ class PostIndex:
     splits: array = field(default_factory=lambda: array("b"))
     contents: array = field(default_factory=lambda: array("Q"))
     ties: tuple[array, array] = field(default_factory=lambda: (array("L"), array("Q")))
+    bad_split: str = ""
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -103,6 +116,7 @@ class IndexBuilder:
 
     def __init__(self, classes: Labels):
         self.index = PostIndex(classes)
+        self.copies: dict[str, int] = {}  # of posts without an id, by the hash of their content
         self.unlabelled: list[str] = []
         self.empty: list[str] = []
         self.absent: list[str] = []
@@ -153,11 +167,16 @@ class IndexBuilder:
         found = [key for key in keys if key is not None]
         plain = normalise(text) or text
         content = hash_of(plain, aspect, *(str(key) for key in found))
-        post_id = text_cell(table, row, "id") if table.columns["id"] else self.content_id(post, row, table, ids)
-        if not post_id or post_id in ids:
-            problem = f"an earlier row has the id {post_id} too" if post_id else "the id is empty"
-            raise ValueError(f"{problem}; correct it, or choose another --id_column, or none")
-        ids.add(post_id)
+        if table.columns["id"]:
+            post_id = text_cell(table, row, "id").strip()
+            if not post_id or post_id in ids:
+                problem = f"an earlier row has the id {post_id} too" if post_id else "the id is empty"
+                raise ValueError(f"{problem}; correct it, or choose another --id_column, or none")
+            ids.add(post_id)
+        else:
+            post_id = content_id(table, post, row)
+            self.copies[post_id] = copies = self.copies.get(post_id, 0) + 1
+            post_id += f"-{copies}" if copies > 1 else ""
         self._tie(plain and hash_of("text", plain), *found)
         group = text_cell(table, row, "group")
         self._tie(group and hash_of("group", group))
@@ -165,7 +184,7 @@ class IndexBuilder:
         index.tables.append(number)
         index.positions.append(position)
         index.labels.append(label)
-        index.splits.append(_given_split(table, row))
+        index.splits.append(self._given_split(table, row))
         index.contents.append(content)
 
     def _tie(self, *keys: Any) -> None:
@@ -180,20 +199,20 @@ class IndexBuilder:
         if len(examples) <= 10:
             examples.append(name)
 
-    @staticmethod
-    def content_id(post: dict, row: dict, table: PostTable, ids: set[str]) -> str:
-        """Return an id that stays the same when rows are moved, added or labelled anew."""
-        images = [
-            hash_of(image["bytes"]) if isinstance(image, dict) else os.path.relpath(image, table.image_dir)
-            for image in post["images"]
-        ]
-        parts = [post["text"] or "", *(text_cell(table, row, name) for name in ("aspect", "caption"))]
-        name = f"{hash_of(*parts, *map(str, images)):016x}"
-        unique, copies = name, 1
-        while unique in ids:
-            copies += 1
-            unique = f"{name}-{copies}"
-        return unique
+    def _given_split(self, table: PostTable, row: dict) -> int:
+        """Return the number of the split that a row names, or -1 if it names none."""
+        column = table.columns.get("split")
+        if column is None:
+            return -1
+        name = text_cell(table, row, "split").strip()
+        if name.casefold() in SPLIT_OF:
+            return SPLITS.index(SPLIT_OF[name.casefold()])
+        self.index.bad_split = self.index.bad_split or (
+            f"{table.name}, row {self.counts['rows'] + 1}: the column {column} has {name!r}, which is not one of "
+            f"{', '.join(SPLIT_OF)}; correct it, choose another --split_column, or draw the splits with "
+            "--split_column none"
+        )
+        return -1
 
     def _make_ids_unique(self, starts: list[int], names: list[str]) -> None:
         """Put the name of the table before each id if two tables have the same id."""
@@ -221,19 +240,6 @@ class IndexBuilder:
             for kind, reason in reasons.items()
             if self.counts[kind]
         ]
-
-
-def _given_split(table: PostTable, row: dict) -> int:
-    column = table.columns.get("split")
-    if column is None:
-        return -1
-    name = text_cell(table, row, "split").strip()
-    if name.casefold() not in SPLIT_OF:
-        raise ValueError(
-            f"the column {column} has {name!r}, which is not one of {', '.join(SPLIT_OF)}; correct it, choose another "
-            "--split_column, or draw the splits with --split_column none"
-        )
-    return SPLITS.index(SPLIT_OF[name.casefold()])
 
 
 def too_many_classes(table: PostTable, problem: str) -> ValueError:

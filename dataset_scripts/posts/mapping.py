@@ -20,7 +20,7 @@ from ..common_columns import FIELDS, find_columns, missing_columns
 from ..common_corpus import describe_build
 from ..common_posts import PostTable, class_names
 from ..common_schema import features
-from .index import SPLIT_OF, IndexBuilder, require_label, text_cell
+from .index import SPLIT_OF, content_id, require_label, text_cell
 from .labels import Labels
 from .plan import PostsConfig, make_plan, shared_row
 
@@ -158,5 +158,5 @@ def _stream_row(row: dict, table: DatasetTable, names: list[str]) -> dict:
     classes = Labels(names)
     for name in ("label", "text_label", "image_label"):
         classes.code(table.label(row, name))
-    post_id = text_cell(table, row, "id") or IndexBuilder.content_id(table.post(row), row, table, set())
+    post_id = text_cell(table, row, "id") or content_id(table, table.post(row), row)
     return {"id": post_id} | shared_row(table, row, classes)

@@ -156,6 +156,8 @@ def _splits(index: PostIndex, given: list[str], config: PostsConfig, notes: list
     if (numbers >= 0).all():
         splits = {split: np.flatnonzero(numbers == number) for number, split in enumerate(SPLITS)}
         return {split: rows for split, rows in splits.items() if len(rows)}
+    if index.bad_split:
+        raise ValueError(index.bad_split)
     hashes = np.array([hash_of(str(config.split_seed), post_id) for post_id in index.ids], dtype=np.uint64)
     groups = components(len(index), [tuple(np.asarray(values) for values in index.ties)])
     numbers, sizes = draw_splits(hashes, np.asarray(index.labels, dtype=np.int64), groups, config.split_shares)

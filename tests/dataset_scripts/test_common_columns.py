@@ -4,7 +4,6 @@ import pytest
 
 from mmsent.dataset_scripts.common_columns import FIELDS, find_columns, missing_columns
 
-
 COMMON = {"id": "id", "text": "post", "group": "group", "split": "fold", "label": "class"}
 
 
