@@ -13,7 +13,7 @@ from datasets import BuilderConfig, Features, Value
 
 from ..common_columns import FIELDS, describe_columns
 from ..common_files import atomic_write, content_hash, join_names, option_path, read_json
-from ..common_posts import PostTable
+from ..common_posts import PostFile, PostTable, open_posts
 from ..common_rows import IMAGES
 from ..common_schema import features
 from .drawn_splits import components, draw_splits
@@ -110,6 +110,13 @@ class Plan:
     splits: dict[str, np.ndarray]
     features: Features
     notes: list[str]
+
+
+def open_tables(config: PostsConfig) -> dict[str, list[PostFile]]:
+    """Open the tables of a config, by split."""
+    image_dir = None if config.image_dir is None else Path(config.image_dir).expanduser()
+    how = (config.chosen_columns(), image_dir, config.allow_absolute_paths, FIELDS)
+    return {split: [open_posts(Path(path), *how) for path in paths] for split, paths in config.tables.items()}
 
 
 def make_plan(tables: Mapping[str, Sequence[PostTable]], config: PostsConfig) -> Plan:

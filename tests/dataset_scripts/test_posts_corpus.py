@@ -153,7 +153,9 @@ def test_a_file_of_splits(folder, load):
     write_split_file(folder / "splits.json", splits)
     assert read_split_file(folder / "splits.json") == splits
     rows = read_rows(path)
-    gone, rows[0]["tweet"] = corpus["train"][0]["id"], "another text"
+    gone = corpus["train"][0]["id"]
+    (changed,) = [row for row in rows if row["tweet"] == corpus["train"][0]["text"]]
+    changed["tweet"] = "another text"
     write_rows(path, rows)
     again = load("posts", data_files=str(path), splits=str(folder / "splits.json"))
     assert again["test"]["id"][:] == splits["test"]
