@@ -12,8 +12,8 @@ import tiny
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.inference import predict
-from mmsent.inference.post_files import open_posts
 
 
 @pytest.fixture(scope="module")
