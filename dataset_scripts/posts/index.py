@@ -244,10 +244,8 @@ class IndexBuilder:
 
 def too_many_classes(table: PostTable, problem: str) -> ValueError:
     """Return the error for a column that does not hold labels, with the columns that may."""
-    column = table.columns["label"]
-    return ValueError(
-        f"{table.name}: the column {column} does not hold labels: {problem}. {label_hint(table)}".rstrip()
-    )
+    hint = f"{label_hint(table)}Choose one with --label_column."
+    return ValueError(f"{table.name}: the column {table.columns['label']} does not hold labels: {problem}. {hint}")
 
 
 def label_hint(table: PostTable) -> str:

@@ -141,12 +141,10 @@ def _stream(
         if names is None:
             raise ValueError(f"{name}: the classes of a stream are not known; give them, as label_names=[bad, good]")
         extra = {name: Value("string") for name in ("caption", "group") if table.columns.get(name)}
-        streams[known[name]] = table.rows.filter(_has_label, fn_kwargs={"table": replace(table, rows=None)}).map(
-            _stream_row,
-            fn_kwargs={"table": replace(table, rows=None), "names": list(names)},
-            remove_columns=list(table.rows.features),
-            features=features(names, **extra),
-        )
+        light = {"table": replace(table, rows=None)}
+        posts = table.rows.filter(_has_label, fn_kwargs=light)
+        posts = posts.map(_stream_row, fn_kwargs=light | {"names": list(names)}, remove_columns=posts.column_names)
+        streams[known[name]] = posts.cast(features(names, **extra))
     return streams
 
 
