@@ -1,5 +1,6 @@
 """posts: your own posts, from a table or a folder of tables."""
 
+<<<<<<< HEAD
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -15,6 +16,16 @@ from .index import SPLIT_OF
 from .plan import PostsConfig, make_plan, shared_row
 
 FORMS = "a CSV, TSV, JSONL or Parquet file, several, or a folder of them"
+=======
+from itertools import groupby
+
+import numpy as np
+
+from ..common_corpus import Corpus, with_clean
+from ..common_posts import RowReader
+from .files import locate_tables
+from .plan import PostsConfig, make_plan, open_tables, shared_row
+>>>>>>> wt-f
 
 
 class Posts(Corpus):
@@ -31,6 +42,7 @@ class Posts(Corpus):
 
     @classmethod
     def locate(cls, name, data_dir, data_files):
+<<<<<<< HEAD
         if data_dir is None and not data_files:
             raise ValueError(f"{name} are read from a table of yours: pass data_files or data_dir, {FORMS}")
         if data_files:
@@ -41,12 +53,17 @@ class Posts(Corpus):
         for path in paths:
             if not path.is_file():
                 raise FileNotFoundError(f"there is no file {path}; pass {FORMS}")
+=======
+        tables = locate_tables(name, data_dir, data_files)
+        paths = [path for members in tables.values() for path in members]
+>>>>>>> wt-f
         return {"tables": {split: [str(path) for path in members] for split, members in tables.items()}}, paths
 
     def columns(self) -> None:
         """Return None: the columns depend on the table, which `_split_generators` reads."""
 
     def _split_generators(self, dl_manager):
+<<<<<<< HEAD
         config = self.config
         image_dir = None if config.image_dir is None else Path(config.image_dir).expanduser()
         tables = {
@@ -57,6 +74,10 @@ class Posts(Corpus):
             for split, paths in config.tables.items()
         }
         plan = make_plan(tables, config)
+=======
+        tables = open_tables(self.config)
+        plan = make_plan(tables, self.config)
+>>>>>>> wt-f
         index, self.info.features = plan.index, plan.features
         splits = {split: [index.ids[row] for row in rows] for split, rows in plan.splits.items()}
         sources = {index.ids[row]: int(row) for rows in plan.splits.values() for row in rows}
@@ -80,6 +101,7 @@ class Posts(Corpus):
             rows = readers[number].read(int(positions[row]) for _, row in members)
             for (post_id, _), row in zip(members, rows, strict=True):
                 yield {"id": post_id} | shared_row(tables[number], row, classes)
+<<<<<<< HEAD
 
 
 def find_tables(folder: Path) -> dict[str, list[Path]]:
@@ -133,3 +155,5 @@ def _paths(names: str | Path | Sequence, folder: Path) -> list[Path]:
         path = folder / Path(name).expanduser()
         paths += [entry.resolve() for entry in sorted(path.parent.glob(path.name)) or [path]]
     return paths
+=======
+>>>>>>> wt-f
