@@ -4,11 +4,7 @@
 
 Each row has a text of about ten words without images, and in the second table of about a hundred. Each is read in a
 process of its own: once to plan the corpus, with its splits, and then post by post. Memory is the peak of the resident
-<<<<<<< HEAD
-set above that of the same process after its imports. The figures of ten million rows are ten times those of one million.
-=======
 set above that of the same process after its imports. The figures of ten million rows are extrapolated.
->>>>>>> wt-f
 """
 
 import csv

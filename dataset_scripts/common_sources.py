@@ -8,13 +8,8 @@ from datasets import ClassLabel, DatasetDict, Features, IterableDatasetDict, Lis
 from .common_loading import CORPORA, load_corpus
 from .common_rows import TABLES
 from .common_schema import features
-<<<<<<< HEAD
-from .posts.mapping import to_posts
-from .posts.posts import find_tables
-=======
 from .posts.files import find_tables
 from .posts.mapping import to_posts
->>>>>>> wt-f
 
 SAVED = ("dataset_dict.json", "state.json")  # `save_to_disk` writes one of these.
 

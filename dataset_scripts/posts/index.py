@@ -68,8 +68,6 @@ def text_cell(table: PostTable, row: dict, name: str) -> str:
     return "" if value is None else replace_lone_surrogates(str(value))
 
 
-<<<<<<< HEAD
-=======
 def content_id(table: PostTable, post: dict, row: dict) -> str:
     """Return an id that a post keeps when rows are moved, added or labelled anew. Equal posts have the same."""
     images = [
@@ -81,7 +79,6 @@ def content_id(table: PostTable, post: dict, row: dict) -> str:
     return f"{hash_of(*texts, *images):016x}"
 
 
->>>>>>> wt-f
 @dataclass
 class PostIndex:
     """What is known of each labelled post, in the order of the tables.
@@ -95,10 +92,7 @@ class PostIndex:
         contents: Hash of text, aspect and images.
         ties: Rows and keys: posts with the same key belong together.
         classes: The classes.
-<<<<<<< HEAD
-=======
         bad_split: What is wrong with the column of splits, if anything is.
->>>>>>> wt-f
         notes: What was left out, and why.
     """
 
@@ -110,10 +104,7 @@ class PostIndex:
     splits: array = field(default_factory=lambda: array("b"))
     contents: array = field(default_factory=lambda: array("Q"))
     ties: tuple[array, array] = field(default_factory=lambda: (array("L"), array("Q")))
-<<<<<<< HEAD
-=======
     bad_split: str = ""
->>>>>>> wt-f
     notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -125,10 +116,7 @@ class IndexBuilder:
 
     def __init__(self, classes: Labels):
         self.index = PostIndex(classes)
-<<<<<<< HEAD
-=======
         self.copies: dict[str, int] = {}  # of posts without an id, by the hash of their content
->>>>>>> wt-f
         self.unlabelled: list[str] = []
         self.empty: list[str] = []
         self.absent: list[str] = []
@@ -179,13 +167,6 @@ class IndexBuilder:
         found = [key for key in keys if key is not None]
         plain = normalise(text) or text
         content = hash_of(plain, aspect, *(str(key) for key in found))
-<<<<<<< HEAD
-        post_id = text_cell(table, row, "id") if table.columns["id"] else self.content_id(post, row, table, ids)
-        if not post_id or post_id in ids:
-            problem = f"an earlier row has the id {post_id} too" if post_id else "the id is empty"
-            raise ValueError(f"{problem}; correct it, or choose another --id_column, or none")
-        ids.add(post_id)
-=======
         if table.columns["id"]:
             post_id = text_cell(table, row, "id").strip()
             if not post_id or post_id in ids:
@@ -196,7 +177,6 @@ class IndexBuilder:
             post_id = content_id(table, post, row)
             self.copies[post_id] = copies = self.copies.get(post_id, 0) + 1
             post_id += f"-{copies}" if copies > 1 else ""
->>>>>>> wt-f
         self._tie(plain and hash_of("text", plain), *found)
         group = text_cell(table, row, "group")
         self._tie(group and hash_of("group", group))
@@ -204,11 +184,7 @@ class IndexBuilder:
         index.tables.append(number)
         index.positions.append(position)
         index.labels.append(label)
-<<<<<<< HEAD
-        index.splits.append(_given_split(table, row))
-=======
         index.splits.append(self._given_split(table, row))
->>>>>>> wt-f
         index.contents.append(content)
 
     def _tie(self, *keys: Any) -> None:
@@ -223,22 +199,6 @@ class IndexBuilder:
         if len(examples) <= 10:
             examples.append(name)
 
-<<<<<<< HEAD
-    @staticmethod
-    def content_id(post: dict, row: dict, table: PostTable, ids: set[str]) -> str:
-        """Return an id that stays the same when rows are moved, added or labelled anew."""
-        images = [
-            hash_of(image["bytes"]) if isinstance(image, dict) else os.path.relpath(image, table.image_dir)
-            for image in post["images"]
-        ]
-        parts = [post["text"] or "", *(text_cell(table, row, name) for name in ("aspect", "caption"))]
-        name = f"{hash_of(*parts, *map(str, images)):016x}"
-        unique, copies = name, 1
-        while unique in ids:
-            copies += 1
-            unique = f"{name}-{copies}"
-        return unique
-=======
     def _given_split(self, table: PostTable, row: dict) -> int:
         """Return the number of the split that a row names, or -1 if it names none."""
         column = table.columns.get("split")
@@ -253,7 +213,6 @@ class IndexBuilder:
             "--split_column none"
         )
         return -1
->>>>>>> wt-f
 
     def _make_ids_unique(self, starts: list[int], names: list[str]) -> None:
         """Put the name of the table before each id if two tables have the same id."""
@@ -283,32 +242,10 @@ class IndexBuilder:
         ]
 
 
-<<<<<<< HEAD
-def _given_split(table: PostTable, row: dict) -> int:
-    column = table.columns.get("split")
-    if column is None:
-        return -1
-    name = text_cell(table, row, "split").strip()
-    if name.casefold() not in SPLIT_OF:
-        raise ValueError(
-            f"the column {column} has {name!r}, which is not one of {', '.join(SPLIT_OF)}; correct it, choose another "
-            "--split_column, or draw the splits with --split_column none"
-        )
-    return SPLITS.index(SPLIT_OF[name.casefold()])
-
-
-def too_many_classes(table: PostTable, problem: str) -> ValueError:
-    """Return the error for a column that does not hold labels, with the columns that may."""
-    column = table.columns["label"]
-    return ValueError(
-        f"{table.name}: the column {column} does not hold labels: {problem}. {label_hint(table)}".rstrip()
-    )
-=======
 def too_many_classes(table: PostTable, problem: str) -> ValueError:
     """Return the error for a column that does not hold labels, with the columns that may."""
     hint = f"{label_hint(table)}Choose one with --label_column."
     return ValueError(f"{table.name}: the column {table.columns['label']} does not hold labels: {problem}. {hint}")
->>>>>>> wt-f
 
 
 def label_hint(table: PostTable) -> str:

@@ -20,11 +20,7 @@ from ..common_columns import FIELDS, find_columns, missing_columns
 from ..common_corpus import describe_build
 from ..common_posts import PostTable, class_names
 from ..common_schema import features
-<<<<<<< HEAD
-from .index import SPLIT_OF, IndexBuilder, require_label, text_cell
-=======
 from .index import SPLIT_OF, content_id, require_label, text_cell
->>>>>>> wt-f
 from .labels import Labels
 from .plan import PostsConfig, make_plan, shared_row
 
@@ -145,19 +141,10 @@ def _stream(
         if names is None:
             raise ValueError(f"{name}: the classes of a stream are not known; give them, as label_names=[bad, good]")
         extra = {name: Value("string") for name in ("caption", "group") if table.columns.get(name)}
-<<<<<<< HEAD
-        streams[known[name]] = table.rows.filter(_has_label, fn_kwargs={"table": replace(table, rows=None)}).map(
-            _stream_row,
-            fn_kwargs={"table": replace(table, rows=None), "names": list(names)},
-            remove_columns=list(table.rows.features),
-            features=features(names, **extra),
-        )
-=======
         light = {"table": replace(table, rows=None)}
         posts = table.rows.filter(_has_label, fn_kwargs=light)
         posts = posts.map(_stream_row, fn_kwargs=light | {"names": list(names)}, remove_columns=posts.column_names)
         streams[known[name]] = posts.cast(features(names, **extra))
->>>>>>> wt-f
     return streams
 
 
@@ -169,9 +156,5 @@ def _stream_row(row: dict, table: DatasetTable, names: list[str]) -> dict:
     classes = Labels(names)
     for name in ("label", "text_label", "image_label"):
         classes.code(table.label(row, name))
-<<<<<<< HEAD
-    post_id = text_cell(table, row, "id") or IndexBuilder.content_id(table.post(row), row, table, set())
-=======
     post_id = text_cell(table, row, "id") or content_id(table, table.post(row), row)
->>>>>>> wt-f
     return {"id": post_id} | shared_row(table, row, classes)

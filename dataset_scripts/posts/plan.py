@@ -13,11 +13,7 @@ from datasets import BuilderConfig, Features, Value
 
 from ..common_columns import FIELDS, describe_columns
 from ..common_files import atomic_write, content_hash, join_names, option_path, read_json
-<<<<<<< HEAD
-from ..common_posts import PostTable
-=======
 from ..common_posts import PostFile, PostTable, open_posts
->>>>>>> wt-f
 from ..common_rows import IMAGES
 from ..common_schema import features
 from .drawn_splits import components, draw_splits
@@ -116,8 +112,6 @@ class Plan:
     notes: list[str]
 
 
-<<<<<<< HEAD
-=======
 def open_tables(config: PostsConfig) -> dict[str, list[PostFile]]:
     """Open the tables of a config, by split."""
     image_dir = None if config.image_dir is None else Path(config.image_dir).expanduser()
@@ -125,7 +119,6 @@ def open_tables(config: PostsConfig) -> dict[str, list[PostFile]]:
     return {split: [open_posts(Path(path), *how) for path in paths] for split, paths in config.tables.items()}
 
 
->>>>>>> wt-f
 def make_plan(tables: Mapping[str, Sequence[PostTable]], config: PostsConfig) -> Plan:
     """Read tables once and decide what their corpus holds.
 
@@ -170,11 +163,8 @@ def _splits(index: PostIndex, given: list[str], config: PostsConfig, notes: list
     if (numbers >= 0).all():
         splits = {split: np.flatnonzero(numbers == number) for number, split in enumerate(SPLITS)}
         return {split: rows for split, rows in splits.items() if len(rows)}
-<<<<<<< HEAD
-=======
     if index.bad_split:
         raise ValueError(index.bad_split)
->>>>>>> wt-f
     hashes = np.array([hash_of(str(config.split_seed), post_id) for post_id in index.ids], dtype=np.uint64)
     groups = components(len(index), [tuple(np.asarray(values) for values in index.ties)])
     numbers, sizes = draw_splits(hashes, np.asarray(index.labels, dtype=np.int64), groups, config.split_shares)

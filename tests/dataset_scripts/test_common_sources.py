@@ -88,8 +88,4 @@ def test_a_table_a_folder_and_a_parquet_folder(tmp_path):
     (tmp_path / "shared").mkdir()
     corpora[0]["train"].to_parquet(tmp_path / "shared" / "train.parquet")
     assert load_source(str(tmp_path / "shared"))["train"]["id"][:] == corpora[0]["train"]["id"][:]
-<<<<<<< HEAD
-    assert set(load_source(str(tmp_path / "shared"), split_seed=1)) == {"train", "validation", "test"}
-=======
     assert set(load_source(str(tmp_path / "shared"), allow_absolute_paths=True)) == {"train", "validation", "test"}
->>>>>>> wt-f

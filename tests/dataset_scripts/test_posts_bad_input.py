@@ -45,16 +45,12 @@ def many(count=20):
         ("text,label", [*GOOD, ("a",)], {}, "row 3: line 4: 1 columns where the header names 2"),
         ("id,text,label", [("1", "a", "b"), ("1", "b", "c")], {}, "row 2: an earlier row has the id 1 too"),
         ("id,text,label", [("", "a", "b")], {}, "row 1: the id is empty; correct it, or choose another --id_column"),
-<<<<<<< HEAD
-        ("text,label,fold", [("a", "b", "3")], {}, "row 1: the column fold has '3', which is not one of train.* none"),
-=======
         (
             "text,label,fold",
             [("a", "b", "3"), ("b", "c", "3")],
             {},
             "row 1: the column fold has '3', which is not one of train.* none",
         ),
->>>>>>> wt-f
         (
             "text,label",
             many(),

@@ -2,10 +2,6 @@
 
 import csv
 import json
-<<<<<<< HEAD
-import subprocess
-=======
->>>>>>> wt-f
 import sys
 from pathlib import Path
 
@@ -19,11 +15,8 @@ from mmsent.dataset_scripts import common_rows
 from mmsent.dataset_scripts.common_corpus import corpus_notes, rows_hash, undecoded
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.dataset_scripts.posts.plan import read_split_file, write_split_file
-<<<<<<< HEAD
-=======
 from mmsent.evaluation import audit
 from mmsent.hub import export
->>>>>>> wt-f
 
 COLUMNS = ["id", "label", "text", "aspect"]
 
@@ -81,11 +74,7 @@ def test_every_form_gives_the_same_posts(form, folder, load, monkeypatch):
         for post in posts:
             other = by_text[post["text"]]
             assert other["label"] == post["label"]
-<<<<<<< HEAD
-            assert list(other["images"][0].getdata()) == list(post["images"][0].getdata())
-=======
             assert other["images"][0].tobytes() == post["images"][0].tobytes()
->>>>>>> wt-f
 
 
 def test_order_of_rows_does_not_matter(folder, load):
@@ -164,13 +153,9 @@ def test_a_file_of_splits(folder, load):
     write_split_file(folder / "splits.json", splits)
     assert read_split_file(folder / "splits.json") == splits
     rows = read_rows(path)
-<<<<<<< HEAD
-    gone, rows[0]["tweet"] = corpus["train"][0]["id"], "another text"
-=======
     gone = corpus["train"][0]["id"]
     (changed,) = [row for row in rows if row["tweet"] == corpus["train"][0]["text"]]
     changed["tweet"] = "another text"
->>>>>>> wt-f
     write_rows(path, rows)
     again = load("posts", data_files=str(path), splits=str(folder / "splits.json"))
     assert again["test"]["id"][:] == splits["test"]
@@ -215,23 +200,12 @@ def test_several_images_and_a_clean_variant(folder, load):
     assert "posts that leak were dropped from train" in corpus_notes(clean)[-1]
 
 
-<<<<<<< HEAD
-def test_audit_and_export_take_a_table(folder, tmp_path):
-    def call(*words):
-        done = subprocess.run([sys.executable, "-m", "mmsent", *map(str, words)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert "train and test: nothing" in call("audit", folder / "posts.csv", "--options", "text_column=tweet")
-    call("export", folder, "--output", tmp_path / "out")
-=======
 def test_audit_and_export_take_a_table(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["audit", str(folder / "posts.csv"), "--options", "text_column=tweet"])
     audit.main()
     assert "train and test: nothing" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["export", str(folder), "--output", str(tmp_path / "out")])
     export.main()
->>>>>>> wt-f
     exported = load_dataset(str(tmp_path / "out"))
     assert rows_hash(exported, COLUMNS) == rows_hash(mmsent.load_corpus("posts", data_dir=folder), COLUMNS)
     assert "posts" in (tmp_path / "out" / "README.md").read_text()

@@ -54,13 +54,9 @@ from mmsent.modeling.common_pipeline import (
 )
 from mmsent.modeling.common_text import replace_lone_surrogates
 
-<<<<<<< HEAD
 from .parts import bad_rows_path, merge, open_part, part_path, read_parts, refuse_complete
 from .unsure import choose_unsure, write_unsure
 from .writers import WRITERS
-=======
-from .writers import WRITERS, write_jsonl
->>>>>>> wt-f
 
 # The files of a saved model: its config, processor, tokenizer, code and weights.
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors")

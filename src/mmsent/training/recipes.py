@@ -53,13 +53,8 @@ def parse_arguments(
     if unknown:
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
     path = Path(data_args.dataset)
-<<<<<<< HEAD
     corpus = path.stem if path.suffix.lower() in TABLES else path.name
     run_args.output_dir = run_args.output_dir or f"runs/{corpus}-{run_args.preset or model_args.architecture}"
-=======
-    name = path.stem if path.suffix.lower() in TABLES else path.name
-    run_args.output_dir = run_args.output_dir or f"runs/{name}-{model_args.architecture}"
->>>>>>> wt-f
     return model_args, data_args, run_args
 
 
