@@ -62,8 +62,7 @@ def train(
     """Train the model that the arguments describe; an interrupted run resumes from its latest checkpoint."""
     output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
-    if run_args.search is not None:
-        search(model_args, data_args, run_args, posts)
+    search(model_args, data_args, run_args, posts)
     checkpoint = begin_or_resume(output_dir, run_settings(model_args, data_args, run_args, posts), run_args)
     if run_args.process_index == 0:
         posts.write_splits(output_dir)
@@ -85,14 +84,12 @@ def train(
 
     trainer = build_trainer(model, collator, posts, data_args, run_args, weights)
     if trainer.is_world_process_zero():
-        print_summary(posts, output_dir)
+        print_summary(posts, output_dir, checkpoint)
     if data_args.min_confidence is not None:
         labels = keep_confident_posts(trainer, posts, data_args.min_confidence)
         weights = class_weights(run_args.class_weights, labels, len(posts.label_names))
         trainer.set_class_weights(weights)
         posts.report["class_weights"] = weights
-    if checkpoint is not None and trainer.is_world_process_zero():
-        print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer, posts
 

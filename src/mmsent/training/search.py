@@ -77,7 +77,7 @@ def suggest(trial, space: dict[str, Values]) -> dict[str, Any]:
 
 
 def search(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments, posts: RunPosts) -> None:
-    """Try `run_args.search` settings, and write the best one into the arguments.
+    """Try `run_args.search` settings, if any, and write the best one into the arguments.
 
     A trial counts with its best validation score, and bad trials are stopped early. The trials are kept in `search.db`
     in the folder of the run: a search that was interrupted goes on there, with a new trial instead of the one that was
@@ -87,6 +87,8 @@ def search(model_args: ModelArguments, data_args: DataArguments, run_args: RunAr
         ImportError: If Optuna is not installed.
         ValueError: If the run does not evaluate, or has several processes.
     """
+    if run_args.search is None:
+        return
     try:
         import optuna
     except ImportError as error:
