@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmsent.dataset_scripts.common_tables import (
@@ -53,7 +54,7 @@ class PostFile:
         if self.path.is_dir():
             return len(_list_posts(self.path)[0])
         if self.path.suffix.lower() == ".parquet":
-            return pq.ParquetFile(self.path).metadata.num_rows
+            return _parquet_file(self.path).metadata.num_rows
         return None
 
     def __iter__(self) -> Iterator[tuple[int, RawRow]]:
@@ -172,7 +173,7 @@ def _available_columns(path: Path) -> list[str]:
         return ["id", "text", "images"]
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        names = pq.read_schema(path).names
+        names = _parquet_file(path).schema_arrow.names
         refuse_repeated_columns(names, str(path))
         return names
     if suffix == ".jsonl":
@@ -237,8 +238,32 @@ def _refuse_other_json(path: Path) -> None:
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[RawRow]:
-    for batch in pq.ParquetFile(path).iter_batches(PARQUET_ROWS, columns=columns):
-        yield from batch.to_pylist()
+    batches = _parquet_file(path).iter_batches(PARQUET_ROWS, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if batch is None:
+            return
+        yield from (_parquet_row(batch, index) for index in range(batch.num_rows))
+
+
+def _parquet_row(batch: pa.RecordBatch, index: int) -> RawRow:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[index].as_py()
+        except (OverflowError, ValueError) as error:
+            return ValueError(f"column {name!r}: {error}")
+    return row
+
+
+def _parquet_file(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} is damaged, or not a Parquet file: {error}") from error
 
 
 def _size_and_time(path: Path) -> list[int]:
