@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from datasets import ClassLabel, Features
 
 from mmsent.modeling.common_text import replace_lone_surrogates
@@ -29,6 +28,7 @@ from .common_rows import (
     folder_rows,
     json_rows,
     list_posts,
+    parquet_file,
     parquet_rows,
     row_group,
     size_and_time,
@@ -145,7 +145,7 @@ class PostFile(PostTable):
         if self.path.is_dir():
             return len(list_posts(self.path)[0])
         if self.path.suffix.lower() == ".parquet":
-            return pq.ParquetFile(self.path).metadata.num_rows
+            return parquet_file(self.path).metadata.num_rows
         return None
 
     def located(self, start: int = 0) -> Iterator[tuple[int, RawRow]]:
@@ -243,7 +243,7 @@ def _features(path: Path) -> Mapping[str, Any]:
     """Return the features that `datasets` wrote into a Parquet file."""
     if path.suffix.lower() != ".parquet":
         return {}
-    schema = pq.read_schema(path)
+    schema = parquet_file(path).schema_arrow
     return Features.from_arrow_schema(schema) if b"huggingface" in (schema.metadata or {}) else {}
 
 

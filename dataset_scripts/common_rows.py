@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .common_files import refuse_utf16
@@ -31,7 +32,7 @@ def available_columns(path: Path) -> list[str]:
         return ["id", "text", "images"]
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        names = pq.read_schema(path).names
+        names = parquet_file(path).schema_arrow.names
         refuse_repeated_columns(names, str(path))
         return names
     if suffix == ".jsonl":
@@ -95,16 +96,45 @@ def _refuse_other_json(path: Path) -> None:
 
 def parquet_rows(path: Path, columns: list[str], start: int) -> Iterator[tuple[int, RawRow]]:
     group, position = row_group(path, start)
-    file = pq.ParquetFile(path)
+    file = parquet_file(path)
     groups = range(group, file.metadata.num_row_groups)
-    for batch in file.iter_batches(PARQUET_ROWS, row_groups=groups, columns=columns):
-        yield from enumerate(batch.to_pylist(), position)
+    batches = file.iter_batches(PARQUET_ROWS, row_groups=groups, columns=columns)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if batch is None:
+            return
+        yield from enumerate((_parquet_row(batch, index) for index in range(batch.num_rows)), position)
         position += len(batch)
+
+
+def _parquet_row(batch: pa.RecordBatch, index: int) -> RawRow:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = column[index].as_py()
+        except (OverflowError, ValueError) as error:
+            return ValueError(f"column {name!r}: {error}")
+    return row
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file.
+
+    Raises:
+        ValueError: If it is damaged, or not a Parquet file.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path} is damaged, or not a Parquet file: {error}") from error
 
 
 @functools.lru_cache(maxsize=64)
 def _group_starts(path: Path, _: tuple[int, ...]) -> list[int]:
-    metadata = pq.read_metadata(path)
+    metadata = parquet_file(path).metadata
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     return list(itertools.accumulate(sizes, initial=0))[:-1] or [0]
 

@@ -79,7 +79,8 @@ class MultimodalConfig(PreTrainedConfig):
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
         if self.id2label is not None:
-            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+            self.id2label = _checked_labels(self.id2label)
+            self.label2id = {name: index for index, name in self.id2label.items()}
         if TASK in PIPELINE_REGISTRY.supported_tasks:
             # Otherwise `pipeline` would ask the user to trust the code that the model's folder contains.
             kwargs.pop("custom_pipelines", None)
@@ -106,6 +107,21 @@ class MultimodalConfig(PreTrainedConfig):
     def to_dict(self) -> dict:
         """Return the fields and the pipeline, whose source `save_pretrained` copies beside the model."""
         return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
+
+
+def _checked_labels(id2label: dict) -> dict[int, str]:
+    """Return the names of the classes in the order of the logits.
+
+    Raises:
+        ValueError: If a class has no name or two classes have one, since scores would get lost.
+    """
+    names = {str(index): name for index, name in id2label.items()} if isinstance(id2label, dict) else {}
+    indices = range(len(names))
+    if not names or set(names) != set(map(str, indices)) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(f"id2label={id2label}: give each class, counted from 0, a name that is a string.")
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"id2label={id2label}: two classes have one name; give each its own.")
+    return {index: names[str(index)] for index in indices}
 
 
 def own_fields(config_class: type[MultimodalConfig]) -> list[str]:

@@ -155,8 +155,9 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def _rank(self, logits: torch.Tensor, top_k: int | None) -> list[list[dict]]:
         """Return the most probable labels of B posts and their scores."""
-        count = logits.shape[1] if top_k is None else min(top_k, logits.shape[1])
-        scores, labels = probabilities(logits, self.model.config.score_temperature).topk(count)  # (B, top_k)
+        # Logits may differ where their probabilities do not. Of equal ones the first wins, as in argmax.
+        labels = logits.float().argsort(dim=-1, descending=True, stable=True)[:, :top_k]  # (B, top_k)
+        scores = probabilities(logits, self.model.config.score_temperature).gather(1, labels)  # (B, top_k)
         names = self.model.config.id2label
         return [
             [{"label": names[label], "score": score} for label, score in zip(*pairs, strict=True)]

@@ -235,6 +235,11 @@ def test_an_aspect_for_a_model_without_aspects_warns(run, command, caplog):
     assert sum("does not read an aspect" in record.getMessage() for record in caplog.records) == 1
 
 
+def test_bytes_of_an_aspect_that_are_not_text(run, command, tmp_path):
+    command("--model", run["mimn"], "--text", "good day", "--aspect", "d\ud83d\udce8ay \udcff")
+    assert "\ufffd" in Page((tmp_path / "explanation.html").read_text(encoding="utf-8")).text
+
+
 @pytest.mark.parametrize(
     ("name", "argv", "message"),
     [
@@ -250,6 +255,7 @@ def test_an_aspect_for_a_model_without_aspects_warns(run, command, caplog):
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
         ("comn", [], "neither text nor an image"),
         ("mimn", ["--text", "a"], "needs the key 'aspect'"),
+        ("mimn", ["--text", "a", "--aspect", " "], "needs the key 'aspect'"),
         (None, ["--text", "a"], "./nowhere"),
     ],
 )

@@ -123,7 +123,7 @@ def explain_post(
             scores = _scores(model, output)
             removals = _removals(model, batch).items()
             without = {part: _scores(model, model(**batch | masks)) for part, masks in removals}
-        label = label or max(scores, key=scores.get)
+        label = label or labels[int(output.logits[0].argmax())]
         token_values, heat, gap = _integrated_gradients(model, batch, is_special, labels.index(label), steps)
     return Explanation(
         text=text,

@@ -224,19 +224,19 @@ def predict(
     accelerator: Accelerator,
 ) -> None:
     """Write a line to `part` for each row of this process after `last_row`. The processes take batches in turn."""
-    bar = tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
-    for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
-        rows = dict(numbered_rows)
-        if index % accelerator.num_processes == accelerator.process_index and last_row < max(rows):
-            # The same batch as in a command that is not interrupted: scores depend on it in the last digits.
-            for record in predict_rows(pipe, posts, rows):
-                if record["row"] > last_row:
-                    part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            part.flush()
-        if last_row >= max(rows) and not bar.disable:  # Rows of an earlier command are progress, but not speed.
-            bar.initial += len(rows)
-        bar.update(len(rows))
-    bar.close()
+    # The bar ends its line also before the line of an error.
+    with tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5) as bar:
+        for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
+            rows = dict(numbered_rows)
+            if index % accelerator.num_processes == accelerator.process_index and last_row < max(rows):
+                # The same batch as in a command that is not interrupted: scores depend on it in the last digits.
+                for record in predict_rows(pipe, posts, rows):
+                    if record["row"] > last_row:
+                        part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                part.flush()
+            if last_row >= max(rows) and not bar.disable:  # Rows of an earlier command are progress, but not speed.
+                bar.initial += len(rows)
+            bar.update(len(rows))
 
 
 def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, RawRow]) -> Iterator[dict]:
@@ -262,10 +262,15 @@ def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[i
         batch = pipe.preprocess(list(valid_posts.values()), allow_empty=True) if valid_posts else None
     results = _results(pipe, valid_posts, batch) if valid_posts else {}
     for number, row in rows.items():
-        result = (
-            {"error": replace_lone_surrogates(errors[number])[:MAX_REASON]} if number in errors else results[number]
-        )
+        result = {"error": _reason(errors[number])} if number in errors else results[number]
         yield {"row": number, "id": posts.id_of(row)} | result
+
+
+def _reason(error: str) -> str:
+    """Return an error in at most `MAX_REASON` characters. What was wrong may stand after the path of an image."""
+    error = replace_lone_surrogates(error)
+    half = MAX_REASON // 2
+    return error if len(error) <= MAX_REASON else f"{error[: half - 5]} ... {error[-half:]}"
 
 
 def _results(pipe: ImageTextSentimentPipeline, posts: dict[int, dict], batch: dict[str, torch.Tensor]) -> dict:

@@ -12,6 +12,7 @@ from mmsent.dataset_scripts.common_arguments import parse_name_values
 from mmsent.evaluation.scores import score
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
+from mmsent.modeling.common_loading import naming_damage
 from mmsent.modeling.common_processing import MultimodalProcessor
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -34,16 +35,17 @@ def build(
     row = ARCHITECTURES[args.architecture]
     model_kwargs, processor_kwargs = parse_name_values(args.model_kwargs), parse_name_values(args.processor_kwargs)
     if args.init_from is not None:
-        architecture = AutoConfig.from_pretrained(args.init_from).model_type
-        if architecture != args.architecture:
-            raise ValueError(
-                f"init_from={args.init_from} is a model of --architecture {architecture}, not {args.architecture}."
+        with naming_damage(args.init_from):
+            architecture = AutoConfig.from_pretrained(args.init_from).model_type
+            if architecture != args.architecture:
+                raise ValueError(
+                    f"init_from={args.init_from} is a model of --architecture {architecture}, not {args.architecture}."
+                )
+            processor = AutoProcessor.from_pretrained(args.init_from, **processor_kwargs)
+            # Weights that are trained anew, for example a head for other classes, have another shape or another name.
+            model = row.classifier.from_pretrained(
+                args.init_from, id2label=id2label, ignore_mismatched_sizes=True, **model_kwargs
             )
-        processor = AutoProcessor.from_pretrained(args.init_from, **processor_kwargs)
-        # Weights that are trained anew, for example a head for other classes, have another shape or another name.
-        model = row.classifier.from_pretrained(
-            args.init_from, id2label=id2label, ignore_mismatched_sizes=True, **model_kwargs
-        )
         return processor, model.train()
     processor = row.processor.from_backbones(args.text_encoder, args.image_encoder, texts, **processor_kwargs)
     model = row.classifier.from_backbones(

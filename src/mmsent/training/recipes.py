@@ -14,6 +14,7 @@ from transformers import AutoConfig, HfArgumentParser
 from mmsent.dataset_scripts.common_arguments import parse_name_values, read_yaml
 from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.modeling import ARCHITECTURES
+from mmsent.modeling.common_processing import check_whole_number
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .feature_cache import NEEDS_FROZEN
@@ -106,10 +107,9 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, run_ar
     for name, value in parse_name_values(model_args.processor_kwargs).items():
         if name not in {*processor_arguments, "vocab_size", "image_size"}:
             raise ValueError(f"processor_kwargs {name}: the processor has no such argument.")
-        if name in ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size") and (
-            value is not None and (type(value) is not int or value < 1)
-        ):
-            raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
+        sizes = ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size")
+        if name in sizes and value is not None:
+            check_whole_number(f"processor_kwargs {name}", value)
     if run_args.early_stopping_patience is not None and run_args.eval_strategy == "no":
         raise ValueError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
     if data_args.cache_features:

@@ -93,15 +93,7 @@ def search(model_args: ModelArguments, data_args: DataArguments, run_args: RunAr
         import optuna
     except ImportError as error:
         raise ImportError("search needs Optuna: pip install 'mmsent[search]'.") from error
-    conflicts = {
-        "eval_strategy=no": run_args.eval_strategy == "no",
-        "several processes": run_args.world_size > 1,
-        "streaming": posts.streamed,
-        "lora_rank": model_args.lora_rank is not None,
-        "min_confidence": data_args.min_confidence is not None,
-    }
-    for name in filter(conflicts.get, conflicts):
-        raise ValueError(f"search cannot be combined with {name}.")
+    _check(model_args, data_args, run_args, posts)
     space = parse_space(run_args.search_space, model_args, run_args)
     storage = f"sqlite:///{Path(run_args.output_dir, STORAGE)}"
     direction = "maximize" if run_args.greater_is_better else "minimize"
@@ -128,6 +120,19 @@ def search(model_args: ModelArguments, data_args: DataArguments, run_args: RunAr
     _write_summary(Path(run_args.output_dir, SUMMARY), study, run_args)
     for name, value in study.best_params.items():
         _set(model_args, run_args, name, value)
+
+
+def _check(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments, posts: RunPosts) -> None:
+    """Raise a ValueError if a search cannot be combined with other arguments."""
+    conflicts = {
+        "eval_strategy=no": run_args.eval_strategy == "no",
+        "several processes": run_args.world_size > 1,
+        "streaming": posts.streamed,
+        "lora_rank": model_args.lora_rank is not None,
+        "min_confidence": data_args.min_confidence is not None,
+    }
+    for name in filter(conflicts.get, conflicts):
+        raise ValueError(f"search cannot be combined with {name}.")
 
 
 def _study_name(model_args: ModelArguments, data_args: DataArguments, run_args: RunArguments, posts: RunPosts) -> str:
