@@ -179,7 +179,7 @@ def test_bad_rows_go_to_a_side_file(run, tmp_path):
         3: "line 4: 2 columns where the header names 3",
         4: "line 5: ",
         6: "line 7: not UTF-8",
-        8: "none.png: [Errno 2]",
+        8: "none.png: No such file or directory",
         9: "not a JSON list",
         10: "line 13: 4 columns",
         11: "is a URL: download",
