@@ -75,6 +75,7 @@ def test_labels_survive_blanks_and_case(words, data):
     assert [name.casefold() for name in names] == [word.casefold() for word in words]
     assert [list(labels.name_of_key.values())[code] for code in codes] == names
     assert sorted(labels.names()) == sorted(set(names))
+    assert len(labels.names()) == len({word.casefold() for word in words})
 
 
 @pytest.mark.parametrize(

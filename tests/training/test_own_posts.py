@@ -35,12 +35,12 @@ def test_a_table_with_usual_columns(tmp_path):
     done = train(folder, "--dataset", "posts.csv", "--output_dir", "run")
     assert done.returncode == 0, done.stderr
     run = json.loads((folder / "run" / "run.json").read_text())
-    assert run["posts"] == {"train": 160, "validation": 20, "test": 20}
+    assert run["posts"] == {"train": 159, "validation": 21, "test": 20}
     assert any("text = tweet, images = photo, label = sentiment" in note for note in run["notes"])
     config = json.loads((folder / "run" / "config.json").read_text())
     assert list(config["id2label"].values()) == ["negative", "neutral", "positive"]
     splits = json.loads((folder / "run" / "splits.json").read_text())
-    assert [len(splits[split]) for split in ("train", "validation", "test")] == [160, 20, 20]
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [159, 21, 20]
     again = train(
         *(folder, "--dataset", "posts.csv", "--output_dir", "again"),
         *("--dataset_kwargs", "splits=run/splits.json", "split_seed=5"),
