@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.inference import examples
-from mmsent.inference.post_files import open_posts
 from mmsent.modeling.common_images import load_image
 
 
