@@ -1,8 +1,7 @@
 """Choose the architecture, the encoders and the schedule of a run from its corpus and the hardware.
 
 `--preset fast` needs no pretrained encoder, `balanced` reads a post with two small frozen ones, and `best` trains the
-encoders too. `results/` holds what each reaches. A choice is printed as the arguments that say the same; the command
-line and a recipe override it.
+encoders too. A choice is printed as the arguments that say the same; the command line and a recipe override it.
 """
 
 import math
