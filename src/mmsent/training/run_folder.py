@@ -178,7 +178,7 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
     if overwrite:
         outputs = (
             *(RUN, SETTINGS, ADAPTER, "predictions_*.jsonl", "confusion_*.png", "reliability_*.png", CURVES),
-            REPORT_PAGE,
+            *(REPORT_PAGE, "splits.json"),
         )
         for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, outputs))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
