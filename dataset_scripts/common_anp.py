@@ -32,7 +32,7 @@ COLUMNS = ("id", "title", "description", "tags", "anp", "image")
 # A line of 3244ANPs.txt is "1. beautiful [sentiment: 1.00] [#images: 18,487,527]" or, indented by a tab,
 # "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]".
 VSO_LINE = re.compile(r"(\t|(?P<number>\d+\. ))(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(age|g)s: [\d,]+\]")
-MVSO_LINE = re.compile(r"(?P<number>)(?P<name>.*\S.*),(?P<score>[^,]*)")
+MVSO_LINE = re.compile(r"(?P<number>)(?P<name>\s*\S.*),(?P<score>[^,]*)")
 
 
 @dataclass

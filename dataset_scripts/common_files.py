@@ -269,7 +269,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         ValueError: If another process holds the lock. The message names the path and that process.
     """
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # `resolve` raises a RuntimeError for a link to itself
     file = lock_file(path)
     lock = FileLock(file, blocking=False)
     try:
@@ -289,7 +289,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def lock_file(path: Path) -> Path:
     """Return the file that `locked` locks."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))
     return (path if path.is_dir() else path.parent) / f".{path.name}.lock"
 
 

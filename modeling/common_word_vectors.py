@@ -81,13 +81,11 @@ def read_word_vectors(
         The table (vocab_size, hidden_size) and the number of words that the file has.
 
     Raises:
-        ValueError: If the path is not a regular file, a line has another number of values, a value is not a finite
-            number, or the file has none of the words. The message names the file and the line.
+        ValueError: If the path is not a regular file, a line is wrong, or the file has none of the words.
     """
     if Path(path).exists() and not Path(path).is_file():  # a pipe or a device may never end
         raise ValueError(f"{path} is not a regular file.")
-    vocabulary = tokenizer.get_vocab()
-    vectors: dict[int, torch.Tensor] = {}
+    vocabulary, vectors = tokenizer.get_vocab(), {}  # word -> row, row -> vector
     with Path(path).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             fields = line.strip().split(b" ")

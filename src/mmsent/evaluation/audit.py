@@ -11,6 +11,7 @@ from datasets import Dataset, DatasetDict
 
 from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report, undecoded
+from mmsent.dataset_scripts.common_files import atomic_write
 from mmsent.dataset_scripts.common_leaks import KINDS, Leak, Traces, find_leaks
 
 from .scores import majority_score
@@ -187,4 +188,5 @@ def main() -> None:
         config = next(iter(corpus.values())).info.config_name
         print(render(f"{args.name}, config {config}", report), end="")
         if args.json:
-            args.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            with atomic_write(args.json) as temporary:  # a pipe in the way would block
+                temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

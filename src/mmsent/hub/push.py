@@ -9,6 +9,7 @@ the variable HF_TOKEN. It is neither printed nor stored.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -26,14 +27,14 @@ REPO_TYPES = {"model": "model", "corpus": "dataset", "space": "space"}
 
 def main() -> None:
     """Run the command."""
-    args = parse_arguments(sys.argv[1:])
     with exit_with_one_line("mmsent push"):
+        args = parse_arguments(sys.argv[1:])
         if args.dry_run is None:
             with tempfile.TemporaryDirectory() as folder:
                 stage(args, Path(folder))
                 print(upload(Path(folder), args.repo_id, REPO_TYPES[args.kind], args.private))
         else:
-            stage_whole(args, args.dry_run.resolve())
+            stage_whole(args, Path(os.path.realpath(args.dry_run)))
             print(f"{args.dry_run} holds what would be uploaded to {args.repo_id}")
 
 

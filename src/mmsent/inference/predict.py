@@ -26,6 +26,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
+from os.path import realpath
 from pathlib import Path
 from typing import BinaryIO
 
@@ -164,7 +165,8 @@ def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
     """
     check_output(output)
     parts = [part_path(output, index) for index in range(accelerator.num_processes)]
-    if source.resolve() in {path.resolve() for path in (output, bad_rows_path(output), *parts)}:
+    # Unlike `resolve`, `realpath` raises no error for a link to itself.
+    if realpath(source) in map(realpath, (output, bad_rows_path(output), *parts)):
         raise ValueError(f"The command would replace its --input {source}: choose another --output.")
     refuse_complete(output)
 
