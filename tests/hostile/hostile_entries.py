@@ -194,7 +194,7 @@ def demo_table(world: World, source: Path) -> Outcome:
 
 
 def processor_text(world: World, text: object) -> Outcome:
-    return call(world.model.pipe.processor, text=text, aspect=world.model.aspect)
+    return call(world.model.pipe.processor, text=text)
 
 
 def pipeline_text(world: World, text: object) -> Outcome:

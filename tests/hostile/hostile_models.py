@@ -194,8 +194,6 @@ MODELS = [
     field("config.json", "text_config.pad_token_id", 10**6, "."),
     field("config.json", "text_config.model_type", "none", "."),
     field("config.json", "image_config", "x", "."),
-    field("config.json", "image_size", [0, 0], None),
-    field("config.json", "image_size", "large", None),
     field("config.json", "architectures", ["os.system"], None),
     field("config.json", "problem_type", "regression", None),
     field("config.json", "unknown", {"a": 1}, None),

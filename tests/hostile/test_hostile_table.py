@@ -35,8 +35,8 @@ WAITING = {
     "train.py": lambda case: case.name.startswith(("recipe", "--dataset_kwargs classes", "--init_from")),
 }
 # Groups that depend on the architecture, and entry points that do not.
-EVERYWHERE = ("image files", "image objects", "texts", "aspects", "models")
-ONCE = ("audit_image", "export_image", "explain_model", "demo_table_image")
+EVERYWHERE = ("image files", "texts", "aspects", "models")
+ONCE = ("audit_image", "export_image", "explain_model", "demo_image", "demo_table_image", "demo_text")
 
 
 def rows():
