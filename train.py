@@ -16,6 +16,7 @@ from transformers import set_seed
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
 from mmsent.dataset_scripts.common_files import name_full_disk
 from mmsent.evaluation.figures import write_figures
+from mmsent.evaluation.report_page import write_report
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
 from mmsent.training.build import build, build_trainer, class_weights, keep_confident_posts
@@ -25,15 +26,16 @@ from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
 from mmsent.training.lora import add_adapter
 from mmsent.training.posts import RunPosts, load_posts
-from mmsent.training.recipes import parse_arguments
+from mmsent.training.presets import parse_with_preset
 from mmsent.training.run_folder import begin_or_resume, claimed, finish, refuse_other_settings
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
+from mmsent.training.search import search
 from mmsent.training.trainer import MultimodalTrainer
 
 
 def main() -> None:
     started, command = time.time(), shlex.join(["train.py", *sys.argv[1:]])
-    model_args, data_args, run_args = parse_arguments(sys.argv[1:], __doc__)
+    model_args, data_args, run_args = parse_with_preset(sys.argv[1:], __doc__)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("mmsent.modeling").setLevel(logging.INFO)
     check_arguments(model_args, data_args, run_args)
@@ -46,9 +48,10 @@ def main() -> None:
         if trainer.is_world_process_zero():
             report = run_report(command, posts, scores, trainer, started)
             write_figures(output_dir, report, posts.label_names, run_args.metric_for_best_model or "accuracy")
+            write_report(output_dir, report, posts.outlines, posts.label_names)
             finish(output_dir, report, run_args.save_total_limit, trainer.state.best_model_checkpoint)
-            print_report(report, posts.label_names)
-            print(f"\nModel, processor, predictions and run.json are in {output_dir}")
+            print_report(report)
+            print(f"\nModel, processor, predictions, run.json and report.html are in {output_dir}")
 
 
 def train(
@@ -57,6 +60,7 @@ def train(
     """Train the model that the arguments describe; an interrupted run resumes from its latest checkpoint."""
     output_dir = Path(run_args.output_dir)
     posts = load_posts(data_args, run_args)
+    search(model_args, data_args, run_args, posts)
     settings = run_settings(model_args, data_args, run_args, posts)
     refuse_other_settings(output_dir, settings, run_args.overwrite)
     weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
@@ -76,16 +80,15 @@ def train(
     posts.report |= {"parameters": count_parameters(model), "class_weights": weights}
 
     trainer = build_trainer(model, collator, posts, data_args, run_args, weights)
-    if trainer.is_world_process_zero():
-        print_summary(posts, output_dir)
     if data_args.min_confidence is not None:
         labels = keep_confident_posts(trainer, posts, data_args.min_confidence)
         weights = class_weights(run_args.class_weights, labels, len(posts.label_names))
         trainer.set_class_weights(weights)
         posts.report["class_weights"] = weights
     checkpoint = begin_or_resume(output_dir, settings, run_args)
-    if checkpoint is not None and trainer.is_world_process_zero():
-        print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
+    if trainer.is_world_process_zero():
+        posts.write_splits(output_dir)
+        print_summary(posts, output_dir, checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer, posts
 

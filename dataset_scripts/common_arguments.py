@@ -18,7 +18,8 @@ from pyarrow import ArrowException
 from safetensors import SafetensorError
 
 from .common_files import name_full_disk
-from .common_loading import CORPORA, load_corpus
+from .common_loading import CORPORA
+from .common_sources import load_source
 
 # What wrong arguments, files and connections raise. Other errors are defects of the program and show a traceback.
 USER_ERRORS = (
@@ -73,7 +74,9 @@ def parse_name_values(words: list[str]) -> dict[str, Any]:
 
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a corpus. `load_named_corpus` loads the corpus that they name."""
-    parser.add_argument("name", choices=CORPORA, help="name of the corpus")
+    parser.add_argument(
+        "name", help=f"corpus ({', '.join(CORPORA)}), or a table or folder of your own posts, for example posts.csv"
+    )
     parser.add_argument("--data_dir", help="folder of the corpus as its authors ship it")
     parser.add_argument("--config", help="split scheme of the corpus, for example random or clmlf_clean")
     parser.add_argument(
@@ -91,7 +94,7 @@ def load_named_corpus(args: argparse.Namespace) -> DatasetDict:
     """
     options = parse_name_values(args.options)
     with name_full_disk(Path(config.HF_DATASETS_CACHE)):
-        return load_corpus(args.name, args.config, data_dir=args.data_dir, num_proc=args.num_proc, **options)
+        return load_source(args.name, args.config, data_dir=args.data_dir, num_proc=args.num_proc, **options)
 
 
 @contextmanager

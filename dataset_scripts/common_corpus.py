@@ -3,9 +3,11 @@
 import hashlib
 import json
 import logging
+import os
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from datasets import BuilderConfig, Dataset, DatasetInfo, Features, GeneratorBasedBuilder, Image, List, SplitGenerator
@@ -47,7 +49,22 @@ class Corpus(GeneratorBasedBuilder):
     INDEX: tuple[str, ...] = ()
     REDISTRIBUTION: tuple[Literal["allowed", "unclear", "forbidden"], str]
 
-    def columns(self) -> Features:
+    @classmethod
+    def locate(
+        cls, name: str, data_dir: str | Path | None, data_files: str | Path | Sequence | Mapping | None
+    ) -> tuple[dict, list[Path]]:
+        """Return the arguments of the class that say where the corpus lies, and the paths on which its cache depends.
+
+        Raises:
+            ValueError: If the corpus does not take `data_files`.
+        """
+        if data_files:
+            raise ValueError(f"{name} takes data_dir, the folder of its release, and not data_files")
+        folder = None if data_dir is None else Path(os.path.realpath(Path(data_dir).expanduser()))
+        paths = [path for pattern in cls.INDEX if folder for path in sorted(folder.glob(pattern))]
+        return {"data_dir": folder and str(folder)}, paths
+
+    def columns(self) -> Features | None:
         """Return the columns. A corpus that has more than the shared ones overrides this."""
         return features()
 
@@ -123,8 +140,7 @@ class Corpus(GeneratorBasedBuilder):
             logger.warning("%s: %s of %s are not in data_dir: %s", name, count, split, join_names(ids))
         for note in notes:
             logger.warning("%s: %s", name, textwrap.shorten(note, 300, placeholder=" ..."))
-        report = json.dumps({"missing": missing, "notes": notes})
-        self.info.description = f"{self.DESCRIPTION}\n{REPORT}{report}"
+        self.info.description = describe_build(self.DESCRIPTION, missing, notes)
 
     def _leaking_ids(self, posts: Mapping[str, list[tuple[str, Any]]], context: dict) -> set[str]:
         """Return the ids of the train posts that leak into another split."""
@@ -140,6 +156,11 @@ class Corpus(GeneratorBasedBuilder):
 
 def _chunks(posts: list) -> list[list]:
     return [posts[start : start + CHUNK_SIZE] for start in range(0, len(posts), CHUNK_SIZE)]
+
+
+def describe_build(description: str, missing: dict[str, list[str]], notes: list[str]) -> str:
+    """Return the description of a built corpus, from which `missing_report` and `corpus_notes` read."""
+    return f"{description}\n{REPORT}{json.dumps({'missing': missing, 'notes': notes})}"
 
 
 def missing_report(corpus: Mapping) -> dict[str, list[str]]:

@@ -1,9 +1,8 @@
 """The list of corpora, and `load_corpus`, which loads one of them."""
 
 import hashlib
-import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -23,13 +22,17 @@ CORPORA = {
     "mvsa_multiple": "mvsa.MVSA",
     "mvsa_single": "mvsa.MVSA",
     "mvso": "mvso.MVSO",
+    "posts": "posts.Posts",
     "sample_posts": "sample_posts.SamplePosts",
     "twitter2015": "twitter.Twitter",
     "twitter2017": "twitter.Twitter",
     "vso": "vso.VSO",
 }
 # The shared files that decide what a corpus holds.
-SHARED_NAMES = ("anp", "corpus", "files", "leaks", "processes", "schema", "similarity", "splits", "tables")
+SHARED_NAMES = (
+    *("anp", "columns", "corpus", "files", "leaks", "posts", "processes", "rows", "schema", "similarity", "splits"),
+    "tables",
+)
 SHARED = [f"common_{name}.py" for name in SHARED_NAMES]
 # The functions of the models that decide which posts a clean variant drops.
 SHARED_MODELING = [Path(module.__file__) for module in (common_images, common_text)]
@@ -41,6 +44,7 @@ def load_corpus(
     config: str | None = None,
     *,
     data_dir: str | Path | None = None,
+    data_files: str | Path | Sequence | Mapping | None = None,
     split: str | None = None,
     streaming: bool = False,
     num_proc: int | None = None,
@@ -53,6 +57,7 @@ def load_corpus(
         name: One of `CORPORA`.
         config: Split scheme, for example "random" or "clmlf_clean"; the default one of the corpus if None.
         data_dir: Folder of the corpus as its authors ship it.
+        data_files: Tables of `posts`: a file, several, or a dictionary of files by split.
         split: Name of a split; all splits if None.
         streaming: Whether to read posts when they are needed, without a cache.
         num_proc: Number of processes that build the corpus, unless it is streamed.
@@ -66,7 +71,7 @@ def load_corpus(
     if name not in CORPORA:
         raise ValueError(f"there is no corpus {name!r}; choose from {', '.join(CORPORA)}")
     check_options(name, config, options)
-    arguments = builder_arguments(name, data_dir) | options
+    arguments = builder_arguments(name, data_dir, data_files) | options
     builder = corpus_class(name)(cache_dir=cache_dir and str(cache_dir), config_name=config, **arguments)
     if streaming:
         return builder.as_streaming_dataset(split=split)
@@ -102,21 +107,22 @@ def corpus_class(name: str) -> type[Corpus]:
     return getattr(import_module(f"{__package__}.{folder}.{folder}"), class_name)
 
 
-def builder_arguments(name: str, data_dir: str | Path | None) -> dict:
+def builder_arguments(
+    name: str, data_dir: str | Path | None, data_files: str | Path | Sequence | Mapping | None = None
+) -> dict:
     """Return the arguments of the class that builds a corpus, with the key of its cache as `hash`.
 
     The key depends on all that decides what the corpus holds: its source and the entries of `Corpus.INDEX`. `datasets`
     would list every file below `data_dir`, which takes 12 s for 20,000 images on every call. A folder counts by its
     time, which changes when files are added or removed.
     """
-    folder = None if data_dir is None else Path(os.path.realpath(Path(data_dir).expanduser()))
+    arguments, paths = corpus_class(name).locate(name, data_dir, data_files)
     digest = hashlib.sha256(source_hash(name).encode())
-    for pattern in corpus_class(name).INDEX if folder else ():
-        for path in sorted(folder.glob(pattern)):
-            content = content_hash(path) if path.is_file() else ""
-            digest.update(f"{path}\0{path.stat().st_mtime_ns}\0{content}\0".encode())
+    for path in paths:
+        content = content_hash(path) if path.is_file() else ""
+        digest.update(f"{path}\0{path.stat().st_mtime_ns}\0{content}\0".encode())
     # `load_dataset` requires `data_files`, even if there are none.
-    return {"dataset_name": name, "data_dir": folder and str(folder), "data_files": {}, "hash": digest.hexdigest()}
+    return {"dataset_name": name, "data_files": {}, "hash": digest.hexdigest(), **arguments}
 
 
 def source_hash(name: str) -> str:

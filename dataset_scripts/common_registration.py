@@ -32,9 +32,7 @@ def register() -> None:
     def factory(name, data_dir=None, data_files=None, **kwargs):
         if name not in CORPORA:
             return original(name, data_dir=data_dir, data_files=data_files, **kwargs)
-        if data_files is not None:
-            raise ValueError(f"{name} takes data_dir, the folder of its release, and not data_files")
-        arguments = builder_arguments(name, data_dir)
+        arguments = builder_arguments(name, data_dir, data_files)
         module = datasets.load.DatasetModule(corpus_class(name).__module__, arguments.pop("hash"), arguments)
         return SimpleNamespace(get_module=lambda: module)
 

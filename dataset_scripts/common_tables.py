@@ -79,15 +79,6 @@ def read_header(path: Path, delimiter: str) -> list[str]:
         return _header(path, read_records(file, delimiter))
 
 
-def read_all_rows(path: Path, delimiter: str) -> Iterator[dict[str, str] | ValueError]:
-    """Yield every row of a UTF-8 table: its cells by column, or an error that names the line. Reading continues."""
-    with open_file(path) as file:
-        records = read_records(file, delimiter)
-        header = _header(path, records)
-        for _, _, cells in records:
-            yield cells if isinstance(cells, ValueError) else dict(zip(header, cells, strict=True))
-
-
 def require_posts(path: Path, count: int, is_split: bool = True) -> None:
     """Raise a ValueError if a file has no posts. The split of such a file would be missing without a word."""
     if not count:

@@ -37,6 +37,8 @@ class MultimodalConfig(PreTrainedConfig):
         modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
             not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        score_temperature: What the logits are divided by before the softmax that gives the scores of the pipeline and
+            of all commands. train.py fits it on the validation posts. The `logits` of the model are never divided.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
     """
 
@@ -60,8 +62,11 @@ class MultimodalConfig(PreTrainedConfig):
     standardize: bool = True
     modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
+    score_temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
+        if not 0 < self.score_temperature < float("inf"):
+            raise ValueError(f"score_temperature={self.score_temperature}: give a finite number above 0.")
         self.text_config = encoder_config(self.text_config or WordVectorsConfig())
         self.image_config = encoder_config(self.image_config or SmallCNNConfig())
         if self.text_hidden_size is None:
@@ -74,7 +79,8 @@ class MultimodalConfig(PreTrainedConfig):
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
         if self.id2label is not None:
-            self.label2id = {name: int(index) for index, name in self.id2label.items()}
+            self.id2label = _checked_labels(self.id2label)
+            self.label2id = {name: index for index, name in self.id2label.items()}
         if TASK in PIPELINE_REGISTRY.supported_tasks:
             # Otherwise `pipeline` would ask the user to trust the code that the model's folder contains.
             kwargs.pop("custom_pipelines", None)
@@ -101,6 +107,21 @@ class MultimodalConfig(PreTrainedConfig):
     def to_dict(self) -> dict:
         """Return the fields and the pipeline, whose source `save_pretrained` copies beside the model."""
         return super().to_dict() | {"custom_pipelines": CUSTOM_PIPELINES}
+
+
+def _checked_labels(id2label: dict) -> dict[int, str]:
+    """Return the names of the classes in the order of the logits.
+
+    Raises:
+        ValueError: If a class has no name or two classes have one, since scores would get lost.
+    """
+    names = {str(index): name for index, name in id2label.items()} if isinstance(id2label, dict) else {}
+    indices = range(len(names))
+    if not names or set(names) != set(map(str, indices)) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(f"id2label={id2label}: give each class, counted from 0, a name that is a string.")
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"id2label={id2label}: two classes have one name; give each its own.")
+    return {index: names[str(index)] for index in indices}
 
 
 def own_fields(config_class: type[MultimodalConfig]) -> list[str]:

@@ -61,7 +61,8 @@ def load_image(source: Any, min_side: int | None = None) -> Image.Image:
             return _to_rgb(image)
     # PIL's decoders raise many errors for damaged files: OSError, SyntaxError, struct.error, EOFError, ...
     except Exception as error:
-        raise BadImageError(f"{name}: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # str(error) would repeat the path, which may be long
+        raise BadImageError(f"{name}: {reason}") from error
 
 
 def open_image(source: str | Path | bytes) -> Image.Image:

@@ -3,12 +3,18 @@
 The commands load through this file. `from_pretrained` behaves as it does in transformers.
 """
 
+import hashlib
+import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForSequenceClassification, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 
 def check_source(name: str | Path) -> None:
@@ -51,6 +57,38 @@ def check_weight_files(name: str | Path) -> None:
             raise ValueError(f"{file} is damaged: {error}. Get the file again.") from error
 
 
+def check_run(name: str | Path) -> None:
+    """Check that the weights in a run folder are those that the run has saved. Other folders and ids of the Hub pass.
+
+    Raises:
+        ValueError: If the weights have another SHA-256 than the run.json beside them names, or it is damaged.
+    """
+    report, weights = Path(name, "run.json"), Path(name, SAFE_WEIGHTS_NAME)
+    if not (report.is_file() and weights.is_file()):
+        return
+    with naming_damage(report):
+        expected = dict(json.loads(report.read_bytes())).get("weights_sha256")
+    with weights.open("rb") as file:
+        if expected not in (None, hashlib.file_digest(file, "sha256").hexdigest()):
+            raise ValueError(f"{weights} was changed after the run: restore it, or delete {report} if that was meant.")
+
+
+@contextmanager
+def naming_damage(source: str | Path) -> Iterator[None]:
+    """Raise a ValueError that names a file or folder instead of an error that does not.
+
+    transformers raises many types for damaged files: KeyError, AttributeError, TypeError, RecursionError, ...
+    """
+    try:
+        yield
+    except (ImportError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and str(source) in str(error):
+            raise
+        raise ValueError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
 def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
     """Load a classifier from a folder or the Hub, and check its weights.
 
@@ -60,13 +98,32 @@ def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
 
     Raises:
         OSError: If there is no such model.
-        ValueError: If the weights do not match the model, or hold NaN or infinity.
+        ValueError: If the files are damaged, or the weights do not match the model, hold NaN or infinity, or were
+            changed after the run.
     """
     check_source(name)
     check_weight_files(name)
-    model = AutoModelForSequenceClassification.from_pretrained(name, use_safetensors=True, **kwargs)
+    check_run(name)
+    with naming_damage(name):
+        # Weights of another shape are named by `check_weights`; transformers would only refer to its log.
+        options = {"use_safetensors": True, "ignore_mismatched_sizes": True} | kwargs
+        model = AutoModelForSequenceClassification.from_pretrained(name, **options)
+    if not hasattr(model, "loading_report"):
+        raise ValueError(f"{name} holds a {type(model).__name__}: name a model that mmsent has trained.")
     check_weights(model)
+    _check_kinds(name, model)
     return model
+
+
+def _check_kinds(name: str | Path, model: PreTrainedModel) -> None:
+    """Check that no weights in a folder are whole numbers that the model has as floats: they would be rounded ones."""
+    tensors = model.state_dict()
+    for file in sorted(Path(name).glob("model*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for key in tensors.keys() & weights.keys():
+                kind = weights.get_slice(key).get_dtype()
+                if tensors[key].is_floating_point() and "F" not in kind:
+                    raise ValueError(f"{file}: the weights {key} have the type {kind}, and the model has floats.")
 
 
 def load_processor(name: str | Path, **kwargs) -> ProcessorMixin:
@@ -78,9 +135,11 @@ def load_processor(name: str | Path, **kwargs) -> ProcessorMixin:
 
     Raises:
         OSError: If there is no such processor.
+        ValueError: If its files are damaged.
     """
     check_source(name)
-    return AutoProcessor.from_pretrained(name, **kwargs)
+    with naming_damage(name):
+        return AutoProcessor.from_pretrained(name, **kwargs)
 
 
 def check_weights(model: PreTrainedModel) -> None:
@@ -115,8 +174,8 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Check that a model of this project, in evaluation mode, can read what a processor makes.
 
     Raises:
-        ValueError: If one of the two is not of this project, if the tokenizer has ids without embedding, or if the
-            images have another size than those that the model was built for.
+        ValueError: If one of the two is not of this project, if the tokenizer has ids without embedding, if the
+            processor cannot make a batch, or if the images have another size than those that the model was built for.
     """
     source = model.config._name_or_path or type(model).__name__
     pair = f"{source}: the {type(model).__name__} and its {type(processor).__name__} do not fit"
@@ -128,10 +187,13 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if largest >= size:
             raise ValueError(f"{pair}: the tokenizer has ids up to {largest}, the model has {size:,} embeddings.")
     if model.base_model.image_encoder is not None:
-        height, width = processor.image_size
-        pixels = torch.zeros(1, 3, height, width, dtype=model.dtype, device=model.device)
+        with naming_damage(f"{source}: the {type(processor).__name__}"):
+            height, width = processor.image_size
+            pixels = processor.encode_images([[np.zeros((1, 1, 3), np.uint8)]])["pixel_values"][0]  # (1, 3, H, W)
+        if not pixels.isfinite().all():
+            raise ValueError(f"{pair}: the image processor makes pixels that are not finite numbers.")
         try:
-            regions = model.base_model.image_encoder(pixels).shape[1]
+            regions = model.base_model.image_encoder(pixels.to(model.device, model.dtype)).shape[1]
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{pair}: the model cannot read RGB images of {height} x {width} pixels: {error}"

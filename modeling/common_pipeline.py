@@ -31,12 +31,13 @@ class ImageTextSentimentPipeline(Pipeline):
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
     so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post. A part
-    that the model does not read (`model.modalities`) is left out.
+    that the model does not read (`model.modalities`) is left out. The parameters can be passed to `pipeline(...)` or
+    to a call::
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
 
-    The following parameters can be passed to `pipeline(...)` or to a call:
+    Args:
         batch_size: The number of posts per forward pass, 1 by default.
         num_workers: The number of processes that read and decode images. A generator is read by at most one.
         top_k: The number of labels to return, the most probable first. All labels are returned by default.
@@ -154,8 +155,9 @@ class ImageTextSentimentPipeline(Pipeline):
 
     def _rank(self, logits: torch.Tensor, top_k: int | None) -> list[list[dict]]:
         """Return the most probable labels of B posts and their scores."""
-        count = logits.shape[1] if top_k is None else min(top_k, logits.shape[1])
-        scores, labels = logits.float().softmax(-1).topk(count)  # (B, top_k)
+        # Logits may differ where their probabilities do not. Of equal ones the first wins, as in argmax.
+        labels = logits.float().argsort(dim=-1, descending=True, stable=True)[:, :top_k]  # (B, top_k)
+        scores = probabilities(logits, self.model.config.score_temperature).gather(1, labels)  # (B, top_k)
         names = self.model.config.id2label
         return [
             [{"label": names[label], "score": score} for label, score in zip(*pairs, strict=True)]
@@ -182,6 +184,11 @@ def reading(model: PreTrainedModel) -> dict[str, Any]:
     if model.reads_aspect:
         aspects = "required" if model.config.aspects else "optional"  # or the model was trained without aspects
     return {"modalities": model.modalities, "aspects": aspects}
+
+
+def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the scores (B, C) of the classes: the softmax of logits (B, C) / temperature, in float32."""
+    return (logits.float() / temperature).softmax(-1)
 
 
 def make_batch(

@@ -12,7 +12,7 @@ from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import logging
 
 from .common_cnns import OWN_IMAGE_ENCODERS
-from .common_images import BadImageError, load_image
+from .common_images import MAX_IMAGE_PIXELS, BadImageError, load_image
 from .common_loading import check_source
 from .common_text import check_text_steps, prepare_text
 from .common_word_vectors import build_word_tokenizer
@@ -45,7 +45,7 @@ class MultimodalProcessor(ProcessorMixin):
             order, for example `["strip_links", "emoji_to_words"]`, or `["rjieba"]` for Chinese.
 
     Raises:
-        ValueError: If a step is not in `TEXT_STEPS`.
+        ValueError: If a step is not in `TEXT_STEPS`, or a number is not a whole number that is 1 or more.
     """
 
     _auto_class = "AutoProcessor"
@@ -78,6 +78,8 @@ class MultimodalProcessor(ProcessorMixin):
         self.max_aspect_length = self.default_max_aspect_length if max_aspect_length is None else max_aspect_length
         self.max_images = self.default_max_images if max_images is None else max_images
         self.text_steps = text_steps
+        for name in ("max_length", "max_aspect_length", "max_images"):
+            check_whole_number(name, getattr(self, name))
         super().__init__(image_processor, tokenizer)
 
     @classmethod
@@ -222,6 +224,12 @@ class MultimodalProcessor(ProcessorMixin):
         return arrays
 
 
+def check_whole_number(name: str, value: Any) -> None:
+    """Raise a ValueError that names a number if it is not a whole number that is 1 or more."""
+    if type(value) is not int or value < 1:  # True is an int too
+        raise ValueError(f"{name}={value!r}: give a whole number that is 1 or more.")
+
+
 def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
     """Turn every part into a list with one entry per post, and the images of each post into a list."""
     if images is None and text is None and aspect is None:
@@ -291,7 +299,13 @@ def _image_processor(image: str | Path, image_size: int | None):
 
 def _pixel_size(processor) -> tuple[int, int]:
     """Return the height and width of the `pixel_values` of an image processor."""
-    size = dict(processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size)
+    crop_size = processor.crop_size if getattr(processor, "do_center_crop", False) else None
+    for side in (*dict(processor.size).values(), *dict(crop_size or {}).values()):
+        if side is not None:
+            check_whole_number("size", side)
+            if side**2 > MAX_IMAGE_PIXELS:
+                raise ValueError(f"size={side}: images have at most {MAX_IMAGE_PIXELS:,} pixels.")
+    size = dict(crop_size or processor.size)
     if size.get("height") and size.get("width"):
         return size["height"], size["width"]
     # A size such as {"shortest_edge": 224} alone does not tell what becomes of the other side.

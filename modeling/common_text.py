@@ -63,10 +63,10 @@ def check_text_steps(steps: Sequence[str]) -> None:
     Raises:
         ValueError: If a step is not in `TEXT_STEPS`, or if `steps` is a single name instead of a list.
     """
-    if isinstance(steps, str):
-        raise ValueError(f"text_steps={steps!r}: pass a list of names, as in [{steps}].")
+    if not isinstance(steps, list | tuple):
+        raise ValueError(f"text_steps={steps!r}: pass a list of names, as in [strip_links].")
     for step in steps:
-        if step not in TEXT_STEPS:
+        if not isinstance(step, str) or step not in TEXT_STEPS:
             raise ValueError(f"Text step {step!r} is unknown: choose from {', '.join(TEXT_STEPS)}, or add your own.")
 
 

@@ -103,9 +103,7 @@ def read_word_vectors(
             if index is None or index in vectors:
                 continue
             try:
-                vectors[index] = torch.tensor([float(value) for value in values])
-                if not vectors[index].isfinite().all():
-                    raise ValueError("a value is NaN or infinity")
+                vectors[index] = _vector(values)
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}. Correct or delete the line.") from error
     if not vectors:
@@ -115,6 +113,13 @@ def read_word_vectors(
         table[index] = vector
     table[tokenizer.pad_token_id] = 0
     return table, len(vectors)
+
+
+def _vector(values: list[bytes]) -> torch.Tensor:
+    vector = torch.tensor([float(value) for value in values])
+    if not vector.isfinite().all():
+        raise ValueError("a value is NaN or infinity")
+    return vector
 
 
 def _has_number_at_its_end(word: list[bytes]) -> bool:

@@ -36,7 +36,7 @@ class MIMNConfig(MultimodalConfig):
             with the vector of the previous hop. Every hop has its own attentions (the paper does not say; CoMN, by
             the same authors, has them too). `"official"`, as in the authors' code: both vectors start as the aspect's
             vector, every hop including the first is interactive and ends in the GRU, and the hops share their
-            attentions, which are `ProjectedAttention`s. In both readings each modality has one GRU cell, whose steps
+            attentions, of the class `ProjectedAttention`. In both readings each modality has one GRU cell, whose steps
             are the hops. The code also attends to padding, so that the scores of a post depend on its batch; this
             project does not follow it there.
         scoring: `"scalar"` as in the paper, or `"additive"`, see `GuidedAttention`; only for the reading `"paper"`.

@@ -140,10 +140,22 @@ def write_msed(folder: Path) -> Path:
     return folder
 
 
+def write_posts(folder: Path, count: int = 60, header: str = "tweet,photo,sentiment") -> Path:
+    """Write a table as users have one, with an image in a folder beside it for each post."""
+    rows = [header]
+    for number in range(count):
+        label = ["positive", "negative", "neutral"][number % 3]
+        rows.append(f'"My day {number}, with\nlines",photos/{number}.png,{label}')
+        draw(folder / "photos" / f"{number}.png", number)
+    (folder / "posts.csv").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return folder
+
+
 WRITERS = {
     "msed": write_msed,
     "multi_zol": write_multi_zol,
     "mvso": write_flickr_table,
+    "posts": write_posts,
     "twitter2015": write_twitter,
     "twitter2017": write_twitter,
     "vso": write_flickr_folder,

@@ -9,7 +9,10 @@ from tiny import ROOT
 
 # A room imports only rooms that stand below it in this list, and itself.
 ROOMS = ["scripts", "hub", "training", "explanation", "inference", "evaluation", "dataset_scripts", "modeling"]
-SCRIPTS = {"train", "push_to_hub", "benchmarks", "mmsent.cli", "mmsent.__main__", "mmsent.demo", "mmsent.docs_tables"}
+SCRIPTS = {
+    *("train", "push_to_hub", "benchmarks", "docs"),
+    *("mmsent.cli", "mmsent.__main__", "mmsent.demo", "mmsent.docs_tables"),
+}
 TOP_LEVEL = {
     *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"),
     *("train.py", "push_to_hub.py", "modeling", "dataset_scripts", "src"),

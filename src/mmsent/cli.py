@@ -6,7 +6,10 @@ from importlib import import_module
 
 # name of the command -> the module whose `main` runs it, and a description
 COMMANDS = {
+    "sample": ("mmsent.inference.examples", "write generated posts as a table with pictures, to try the others on"),
     "predict": ("mmsent.inference.predict", "predict the sentiment of the posts in a file or folder"),
+    "evaluate": ("mmsent.inference.evaluate", "score a trained model on a labelled corpus"),
+    "compare": ("mmsent.evaluation.compare", "compare two models on the same posts"),
     "explain": ("mmsent.explanation.explain", "show which words and pixels support a label"),
     "benchmark": ("mmsent.training.benchmark", "train a recipe with several seeds and write the scores"),
     "audit": ("mmsent.evaluation.audit", "report what to know about a corpus before trusting a score"),

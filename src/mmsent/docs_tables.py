@@ -1,15 +1,29 @@
 """The tables of the documentation that are made from the code."""
 
 import ast
+import io
+import os
 import re
+import sys
+from contextlib import redirect_stdout, suppress
+from dataclasses import MISSING, fields
+from importlib import import_module
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
+from unittest.mock import patch
+
+from transformers import TrainingArguments
 
 from mmsent import modeling
+from mmsent.cli import COMMANDS
 from mmsent.modeling import ARCHITECTURES, Architecture
+from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
+
+HEADINGS = {"Model": ModelArguments, "Corpus": DataArguments, "Training": RunArguments}
 
 
 def architectures() -> str:
-    """Return the README's table of architectures as Markdown: name, paper and what each of them is."""
+    """Return the table of architectures as Markdown: name, paper and what each of them is."""
     rows = [_describe(row) for row in ARCHITECTURES.values()]
     return "\n".join(["| name | paper | what it is |", "|---|---|---|", *rows])
 
@@ -34,3 +48,46 @@ def _describe(row: Architecture) -> str:
     what, title, link = match.groups()
     title = f"[{title}]({link})" if link else title
     return f"| `{row.name}` | {row.authors}, {title}, {row.venue} {row.year} | {what} |"
+
+
+def command_help(name: str) -> str:
+    """Return what `mmsent NAME --help` prints, 100 characters wide."""
+    output = io.StringIO()
+    main = import_module(COMMANDS[name][0]).main
+    with (
+        patch.object(sys, "argv", [f"mmsent {name}", "--help"]),
+        patch.dict(os.environ, COLUMNS="100"),
+        redirect_stdout(output),
+        suppress(SystemExit),
+    ):
+        main()
+    return output.getvalue().strip()
+
+
+def arguments() -> str:
+    """Return tables of the arguments of train.py as Markdown, without those that are as in transformers."""
+    inherited = {field.name: field for field in fields(TrainingArguments)}
+    lines = []
+    for heading, kind in HEADINGS.items():
+        lines += [f"## {heading}", "", "| argument | default | meaning |", "|---|---|---|"]
+        hints = get_type_hints(kind)
+        for field in fields(kind):
+            default = field.default if field.default is not MISSING else field.default_factory()
+            parent = inherited.get(field.name) if kind is RunArguments else None
+            if parent and (parent.default, parent.default_factory) == (field.default, field.default_factory):
+                continue
+            lines.append(f"| `--{field.name}` | {_default(default)} | {_meaning(field.metadata, hints[field.name])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _default(value: object) -> str:
+    if value in (None, "", []):
+        return "–"
+    return f"`{value}`".replace(str(Path.home()), "~")
+
+
+def _meaning(metadata: dict, hint: object) -> str:
+    help = (metadata.get("help") or "As in transformers.").replace("|", "\\|")
+    choices = metadata.get("choices") or (get_args(hint) if get_origin(hint) is Literal else ())
+    return help + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")

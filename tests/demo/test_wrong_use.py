@@ -57,6 +57,7 @@ def test_a_port_that_cannot_be_used(model, port, monkeypatch, capsys):
         ("a.csv", "text\ngood\n".encode("utf-16"), "UTF-16"),
         ("a.xlsx", b"PK\x03\x04", "a.xlsx is neither a folder nor one of"),
         ("a.jsonl", b'[{"text": "a"}]', "a.jsonl is one JSON array"),
+        ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "a.parquet is damaged, or not a Parquet file"),
     ],
 )
 def test_bad_tables_are_one_error_with_the_name_that_the_user_knows(analyse_table, tmp_path, name, content, message):

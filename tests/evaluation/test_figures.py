@@ -8,7 +8,7 @@ from matplotlib.font_manager import fontManager
 from PIL import Image
 
 from mmsent.evaluation import figures
-from mmsent.evaluation.figures import confusion_figure, learning_curves, write_figures
+from mmsent.evaluation.figures import confusion_figure, learning_curves, reliability_figure, write_figures
 
 NAMES = ["negative", "neutral", "positive"]
 CHINESE = ["负面", "中性", "正面"]
@@ -44,9 +44,11 @@ def test_nothing_is_clipped(tmp_path, names):
     """Every figure has a white margin on all sides, and the state of pyplot does not change."""
     before = pyplot_state()
     matrix = np.full((len(names), len(names)), 12345).tolist()
+    calibration = {"after": {"test": {"ece": 0.1, "reliability": [{"confidence": 0.4, "accuracy": 0.3}]}}}
     run = {"scores": {"test": {"confusion_matrix": matrix, "accuracy": 0.5}}, "log": LOG, "best_epoch": 2.0}
+    run["calibration"] = calibration
     write_figures(tmp_path, run, names, "accuracy")
-    for name in ("confusion_test.png", "learning_curves.png"):
+    for name in ("confusion_test.png", "reliability_test.png", "learning_curves.png"):
         pixels = np.asarray(Image.open(tmp_path / name).convert("L"))
         assert min(edge.min() for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:])) == 255, name
         assert (pixels < 128).mean() > 0.001
@@ -62,6 +64,13 @@ def test_chinese_names_need_a_font_that_has_them(monkeypatch, fonts, names):
     figure = confusion_figure(MATRIX, CHINESE, "")
     assert class_names(figure) == names
     assert figure.axes[0].get_xticklabels()[0].get_fontfamily() == fonts
+
+
+def test_a_reliability_diagram_has_a_point_per_bin():
+    bins = [{"confidence": 0.4, "accuracy": 0.3}, {"confidence": 0.9, "accuracy": 0.8}]
+    diagonal, line = reliability_figure(bins, "test").axes[0].lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert line.get_xydata().tolist() == [[0.4, 0.3], [0.9, 0.8]]
 
 
 def test_learning_curves():

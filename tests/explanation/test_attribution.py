@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmsent.explanation.attribution import explain_post, split_text, visible_part
+from mmsent.explanation.attribution import explain_post
+from mmsent.explanation.pieces import split_text, visible_part
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_base import MultimodalOutput
 from mmsent.modeling.common_text import prepare_text

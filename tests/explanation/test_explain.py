@@ -36,7 +36,7 @@ def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) ->
         "words": list(words),
         "heat": [heat],
         "without": {"text": {"negative": 0.5, "neutral": 0.25, "positive": 0.25}},
-        "attention": [Hop([0.75] + [0.0] * (len(words) - 1), [np.eye(2) / 2])],
+        "attention": [Hop([0.75] + [0.0] * (len(words) - 1), [np.eye(2) / 2], tokens=3)],
         "gap": 0.0,
     }
     return Explanation(**parts | changes)
@@ -76,8 +76,11 @@ def test_the_page_needs_no_other_file():
 
 def test_the_page_shows_the_scores_and_the_parts():
     text = Page(to_html(explanation())).text
-    for expected in ("positive 62%", "without text", "12.5%", "50.0%", "+0.25", "+32.00", "Attention, 1 of 1"):
+    for expected in ("positive 62%", "without text", "12.5%", "50.0%", "+0.25", "+32.00", "Step 1 of 1"):
         assert expected in text, expected
+    assert "Most on one word: 0.75. If all were equal: 0.33. The special tokens of the tokenizer have 0.25" in text
+    assert "Most in image: 0.500" in text
+    assert "If all parts were equal: 0.250" in text
 
 
 def test_supporting_words_are_orange_and_opposing_words_blue():
@@ -232,6 +235,11 @@ def test_an_aspect_for_a_model_without_aspects_warns(run, command, caplog):
     assert sum("does not read an aspect" in record.getMessage() for record in caplog.records) == 1
 
 
+def test_bytes_of_an_aspect_that_are_not_text(run, command, tmp_path):
+    command("--model", run["mimn"], "--text", "good day", "--aspect", "d\ud83d\udce8ay \udcff")
+    assert "\ufffd" in Page((tmp_path / "explanation.html").read_text(encoding="utf-8")).text
+
+
 @pytest.mark.parametrize(
     ("name", "argv", "message"),
     [
@@ -247,6 +255,7 @@ def test_an_aspect_for_a_model_without_aspects_warns(run, command, caplog):
         ("comn", ["--image", "nowhere.png"], "nowhere.png"),
         ("comn", [], "neither text nor an image"),
         ("mimn", ["--text", "a"], "needs the key 'aspect'"),
+        ("mimn", ["--text", "a", "--aspect", " "], "needs the key 'aspect'"),
         (None, ["--text", "a"], "./nowhere"),
     ],
 )

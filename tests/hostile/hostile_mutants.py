@@ -18,7 +18,7 @@ import torch
 from hostile_case import bounded
 
 from mmsent.dataset_scripts.common_arguments import USER_ERRORS
-from mmsent.inference.post_files import open_posts
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.inference.predict import load_pipeline, predict_rows
 from mmsent.modeling.common_images import load_image
 

@@ -46,7 +46,7 @@ TEXTS = [
     text("zalgo", "".join(f"{letter}{chr(0x300 + i) * 50}" for i, letter in enumerate("good day"))),
     text("bytes", b"good", A_TEXT),
     text("int", 3, A_TEXT),
-    text("float NaN", float("nan"), A_TEXT),
+    text("float NaN", float("nan"), A_TEXT, at={"predict_text": NOTHING}),
     text("bool", True, A_TEXT),
     text("dictionary", {"text": "good"}, A_TEXT),
     text("list of a number", [3], A_TEXT),
@@ -69,7 +69,7 @@ ASPECTS = [
     text("markup", "<b>coffee</b>"),
     text("bytes", b"coffee", A_TEXT),
     text("int", 3, A_TEXT),
-    text("float NaN", float("nan"), A_TEXT),
+    text("float NaN", float("nan"), A_TEXT, at={"predict_aspect": NEEDED}),
     text("list", ["coffee", 3], A_TEXT),
     text("dictionary", {"a": "coffee"}, A_TEXT),
 ]

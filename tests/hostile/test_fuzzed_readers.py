@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mmsent.dataset_scripts import load_corpus
 from mmsent.dataset_scripts.common_arguments import USER_ERRORS
 from mmsent.dataset_scripts.common_corpus import undecoded
-from mmsent.inference.post_files import open_posts
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.modeling.common_images import BadImageError, load_image
 
 READERS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)

@@ -225,6 +225,18 @@ def test_what_is_pushed_can_be_read_by_others(trained, tmp_path):
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
+def test_files_about_the_posts_are_not_uploaded(trained, tmp_path):
+    run, target = tmp_path / "run", tmp_path / "upload"
+    shutil.copytree(trained, run)
+    target.mkdir()
+    for name in ("splits.json", "search.json", "report.html", "search.db"):
+        (run / name).write_text("{}")
+    stage_model(run, target, "me/name")
+    names = {path.name for path in target.iterdir()}
+    assert "config.json" in names
+    assert not {"splits.json", "search.json", "report.html", "search.db", "run.json", "settings.json"} & names
+
+
 def test_a_corpus_is_not_copied_into_itself(tmp_path):
     (tmp_path / "README.md").write_text("## This export: `sample_posts`")
     with pytest.raises(ValueError, match="would be copied into itself"):

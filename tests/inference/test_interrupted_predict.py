@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.inference import predict
-from mmsent.inference.post_files import open_posts
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_chosen_columns(run, tmp_path):
     (tmp_path / "files").mkdir()
     tiny.picture(0).save(tmp_path / "files/a.png")
     source = write_csv(tmp_path / "posts.csv", [["nr", "tweet", "file", "target"], ["x", "good", "a.png", "coffee"]])
-    columns = ["--text_column", "tweet", "--image_column", "file", "--aspect_column", "target", "--id_column", "nr"]
+    columns = ["--text_column", "tweet", "--image_columns", "file", "--aspect_column", "target", "--id_column", "nr"]
     code, lines, _ = run(source, *columns, "--image_dir", str(tmp_path / "files"))
     assert (code, lines[0]["id"]) == (0, "x")
 
@@ -179,7 +179,7 @@ def test_bad_rows_go_to_a_side_file(run, tmp_path):
         3: "line 4: 2 columns where the header names 3",
         4: "line 5: ",
         6: "line 7: not UTF-8",
-        8: "none.png: [Errno 2]",
+        8: "none.png: No such file or directory",
         9: "not a JSON list",
         10: "line 13: 4 columns",
         11: "is a URL: download",

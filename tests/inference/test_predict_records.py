@@ -12,8 +12,8 @@ import tiny
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.inference import predict
-from mmsent.inference.post_files import open_posts
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +129,11 @@ def test_scores_that_are_not_finite_are_bad_rows(run, models, tmp_path):
 
 
 def test_a_model_of_aspects_needs_the_column(run, tmp_path, capsys):
-    (tmp_path / "posts.csv").write_text("text,target\ngood day,coffee\nbad,\n")
+    (tmp_path / "posts.csv").write_text("text,about\ngood day,coffee\nbad,\n")
     with pytest.raises(SystemExit, match="2"):
         run("aspect")
     assert "posts.csv has no column aspect: name it with --aspect_column" in capsys.readouterr().err.splitlines()[-1]
-    assert run("aspect", "--aspect_column", "target") == 1
+    assert run("aspect", "--aspect_column", "about") == 1
     (bad,) = read(tmp_path / "out.jsonl.bad.jsonl")
     assert (bad["row"], "needs the key 'aspect'" in bad["error"]) == (2, True)
 

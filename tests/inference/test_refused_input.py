@@ -13,13 +13,13 @@ import tiny
 import torch
 from standins import write_flickr_folder, write_twitter
 
-from mmsent.dataset_scripts import load_corpus
+from mmsent.dataset_scripts import common_rows, load_corpus
 from mmsent.dataset_scripts.common_corpus import corpus_notes
 from mmsent.dataset_scripts.common_files import locked
 from mmsent.dataset_scripts.common_leaks import hash_image
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.hub.cards import public_name
-from mmsent.inference import post_files, predict
-from mmsent.inference.post_files import open_posts
+from mmsent.inference import predict
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_is_not_a_regular_file_or_folder_is_refused(tmp_path):
 
 
 def test_two_texts_of_one_post_and_a_long_text_are_bad_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(post_files, "MAX_CELL", 10)
+    monkeypatch.setattr(common_rows, "MAX_CELL", 10)
     for name, text in {"1.TXT": "a", "1.txt": "b", "2.txt": "c" * 11, "3.txt": "d"}.items():
         (tmp_path / name).write_text(text)
     rows = [row for _, row in open_posts(tmp_path)]

@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_cross_entropy(built):
 @pytest.mark.parametrize(
     ("architecture", "fields", "message"),
     [
-        *((name, {"hops": 0}, "at least one hop") for name in ("comn", "mimn", "co_memory_aspect")),
+        *((name, {"hops": 0}, "hops=0: give whole numbers") for name in ("comn", "mimn", "co_memory_aspect")),
         ("comn", {"hops": "two"}, "hops"),
         ("comn", {"cross": "sideways"}, "sideways"),
         ("mimn", {"interaction": "sideways"}, "sideways"),

@@ -206,6 +206,29 @@ def test_scores_that_are_not_finite_are_an_error(built):
             list(classify(iter(posts()[:4]), batch_size=3))
 
 
+def test_an_overflow_in_half_precision_is_an_error(backbones):
+    processor, model = tiny.build("comn", "own", backbones)
+    with torch.no_grad():
+        model.classifier.weight.mul_(6e4)
+        model.classifier.bias.fill_(6e4)
+    post = {"text": "good", "image": tiny.picture(0)}
+    assert len(pipeline(TASK, model=model, processor=processor)(post)) == 3  # float32 has a larger range
+    with torch.no_grad():
+        model.to(torch.float16).classifier.bias.fill_(torch.finfo(torch.float16).max)
+        model.classifier.weight.fill_(torch.finfo(torch.float16).max)
+    with pytest.raises(ValueError, match="The post at position 0 gets scores that are not finite numbers"):
+        pipeline(TASK, model=model, processor=processor)(post)
+
+
+@pytest.mark.parametrize(
+    ("logits", "label"), [([0.0, 1e-9, 0.0], "neutral"), ([0.0, 0.0, 0.0], "negative"), ([-1.0, 2.0, 2.0], "neutral")]
+)
+def test_the_first_label_is_that_of_the_largest_logit(built, logits, label):
+    processor, model = built
+    classify = pipeline(TASK, model=model, processor=processor)
+    assert classify.postprocess({"both": torch.tensor([logits])})[0][0]["label"] == label
+
+
 def test_top_k(classify):
     every = classify(posts()[5])
     assert classify(posts()[5], top_k=1) == every[:1]

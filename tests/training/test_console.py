@@ -44,7 +44,9 @@ def test_a_run_prints_a_summary_and_draws_figures(run, tmp_path, standins, capsy
     assert f"{size:,} of {size:,} parameters are trained (100.0%)." in out
     assert f"scores will be in {tmp_path / 'run'}" in out
     assert out.index("majority class") < out.index("1 steps remain")
+    assert (tmp_path / "run" / "report.html").exists()
     figures = {path.name for path in (tmp_path / "run").glob("*.png")}
-    assert figures == {"confusion_test.png", "confusion_validation.png", "learning_curves.png"}
+    of_splits = {f"{kind}_{split}.png" for kind in ("confusion", "reliability") for split in ("validation", "test")}
+    assert figures == {"learning_curves.png"} | of_splits
     for key in ("command", "seed", "versions", "git", "corpus_sha256", "weights_sha256", "log"):
         assert report[key], key

@@ -31,7 +31,7 @@ def test_scores_that_are_not_finite_are_an_error(tmp_path, value):
     )
     with pytest.raises(ValueError, match="test: the scores of 1 posts are not finite: b"):
         score_splits(trainer, RunPosts(splits, splits, {}, streamed=False), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions_validation.jsonl"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

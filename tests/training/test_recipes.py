@@ -135,7 +135,7 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
         (["--processor_kwargs", "nothing=2"], "nothing: it is not one of"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
-        (["--processor_kwargs", "max_images=two"], "max_images=two: give a whole number"),
+        (["--processor_kwargs", "max_images=two"], "max_images='two': give a whole number"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_before_anything_is_built(argv, message):

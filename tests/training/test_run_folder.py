@@ -91,7 +91,11 @@ def test_overwriting_deletes_what_another_model_left(run, capsys):
         "predictions_test.jsonl",
         "confusion_test.png",
         "learning_curves.png",
+        "report.html",
         "notes.txt",
+        "splits.json",
+        "reliability_test.png",
+        "search.json",
         "model.safetensors",
         "model-00001-of-00002.safetensors",
         "model.safetensors.index.json",
@@ -103,7 +107,7 @@ def test_overwriting_deletes_what_another_model_left(run, capsys):
     ):
         (run / name).touch()
     begin(run, {}, overwrite=True)
-    assert {path.name for path in run.iterdir()} == {"checkpoint-of-mine", "settings.json", "notes.txt"}
+    assert {path.name for path in run.iterdir()} == {"checkpoint-of-mine", "settings.json", "notes.txt", "search.json"}
     assert "keeps what mmsent has not written there: checkpoint-of-mine, notes.txt" in capsys.readouterr().out
 
 

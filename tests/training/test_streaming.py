@@ -229,7 +229,7 @@ def test_two_processes(arguments, tmp_path):
     ],
 )
 def test_refused_before_anything_is_read(run, tmp_path, monkeypatch, argv, message):
-    monkeypatch.setattr("mmsent.training.posts.load_dataset", None)
+    monkeypatch.setattr("mmsent.training.posts.load_source", None)
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", *STREAM, *argv)
 

@@ -18,10 +18,10 @@ from gradio.data_classes import FileData, ListFiles
 from huggingface_hub import metadata_load
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_posts import open_posts
 from mmsent.explanation.attribution import explain_post
 from mmsent.explanation.html import to_section
 from mmsent.inference.examples import example_posts
-from mmsent.inference.post_files import open_posts
 from mmsent.inference.predict import check_aspect_column, load_pipeline, predict_rows
 from mmsent.modeling.common_images import MAX_IMAGE_BYTES
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline

@@ -1,4 +1,7 @@
-"""Draw the confusion matrices and the learning curves of a run with matplotlib, which the extra `explain` installs."""
+"""Draw the confusion matrices, reliability diagrams and learning curves of a run.
+
+matplotlib draws them, which the extra `explain` installs.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,19 +14,25 @@ CJK_FONTS = (
 )
 
 
-def write_figures(output_dir: Path, run: dict, label_names: list[str], metric: str) -> None:
-    """Write `confusion_<split>.png` for every split that run.json scores, and `learning_curves.png` with `metric`.
+def write_figures(output_dir: Path, run: dict, label_names: list[str], metric: str | None = None) -> None:
+    """Write `confusion_<split>.png` and `reliability_<split>.png` for every split that run.json or evaluation.json
+    scores, and `learning_curves.png` with `metric` unless it is None.
 
     Without matplotlib, print how to install it and write nothing.
     """
     if find_spec("matplotlib") is None:
         print('Confusion matrices and learning curves are not drawn without matplotlib: pip install -e ".[explain]"')
         return
-    figures = {"learning_curves": learning_curves(run["log"], metric.removeprefix("eval_"), run["best_epoch"])}
+    figures = {}
+    if metric is not None:
+        figures["learning_curves"] = learning_curves(run["log"], metric.removeprefix("eval_"), run["best_epoch"])
     for split, scores in run["scores"].items():
         matrix = scores["confusion_matrix"]
         title = f"{split}: accuracy {scores['accuracy']:.1%} of {sum(map(sum, matrix)):,} posts"
         figures[f"confusion_{split}"] = confusion_figure(matrix, label_names, title)
+        calibration = run["calibration"]["after"][split]
+        title = f"{split}: expected calibration error {calibration['ece']:.1%}"
+        figures[f"reliability_{split}"] = reliability_figure(calibration["reliability"], title)
     for name, figure in figures.items():
         figure.savefig(output_dir / f"{name}.png", dpi=150, bbox_inches="tight", pad_inches=0.1)
 
@@ -60,6 +69,26 @@ def confusion_figure(matrix: list[list[int]], label_names: list[str], title: str
     axis.set_title(title, fontsize=10)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
+    return figure
+
+
+def reliability_figure(reliability: list[dict], title: str):
+    """Return a matplotlib Figure of the accuracy of each bin of `calibration` over its mean confidence.
+
+    On the dashed line, a score says exactly how often the prediction is right.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+    points = [(entry["confidence"], entry["accuracy"]) for entry in reliability]
+    axis.plot(*zip(*points, strict=True), color="C0", marker="o", markersize=4)
+    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="score of the prediction", ylabel="share of right predictions")
+    axis.set_title(title, fontsize=10)
+    axis.set_aspect("equal")
+    axis.grid(color="0.92")
+    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 

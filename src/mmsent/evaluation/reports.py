@@ -6,22 +6,31 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmsent.modeling.common_pipeline import probabilities
 
-def write_predictions(path: Path, ids: list[str], references: list[int], logits: np.ndarray, names: list[str]) -> None:
-    """Write one JSON line per post with its id, label, prediction and the probability of every class."""
-    probabilities = torch.from_numpy(logits).float().softmax(-1).tolist()
+
+def write_predictions(
+    path: Path,
+    ids: list[str],
+    references: list[int],
+    logits: np.ndarray,
+    names: list[str],
+    temperature: float = 1.0,
+) -> None:
+    """Write one JSON line per post with its id, label, prediction and the score of every class."""
+    all_scores = probabilities(torch.from_numpy(logits), temperature).tolist()
     with path.open("w", encoding="utf-8") as lines:
-        rows = zip(ids, references, logits.argmax(-1), probabilities, strict=True)
-        for post_id, reference, prediction, post_probabilities in rows:
-            scores = {name: round(value, 6) for name, value in zip(names, post_probabilities, strict=True)}
+        rows = zip(ids, references, logits.argmax(-1), all_scores, strict=True)
+        for post_id, reference, prediction, post_scores in rows:
+            scores = {name: round(value, 6) for name, value in zip(names, post_scores, strict=True)}
             line = {"id": post_id, "label": names[reference], "prediction": names[prediction], "scores": scores}
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def print_report(run: dict, label_names: list[str]) -> None:
-    """Print the content of run.json: missing posts, scores beside the majority class, groups, confusion matrices."""
+def print_report(run: dict) -> None:
+    """Print missing posts and notes, and the scores beside those of the majority class. report.html has the rest."""
     for split, ids in run["missing_posts"].items():
-        print(f"{split}: {len(ids)} posts are missing in data_dir (run.json lists them)")
+        print(f"{split}: {len(ids)} posts are missing in data_dir (the report lists them)")
     for note in run["notes"]:
         print(f"note: {note if len(note) < 300 else note[:300] + ' ...'}")
     for split, reasons in run["bad_images"].items():
@@ -31,14 +40,23 @@ def print_report(run: dict, label_names: list[str]) -> None:
         for name, line in ((split, scores), ("  majority class", run["majority"][split])):
             cells = f"{line['accuracy']:>10.2%}{_interval(line):>18}{line['macro_f1']:>10.2%}"
             print(f"{name:24}{cells}{line['weighted_f1']:>13.2%}")
-    for split, scores in run["scores"].items():
-        for name, group in scores["subgroups"].items():
-            print(f"{split}, {name}: {group['accuracy']:.2%} ({_interval(group)}) of {group['posts']} posts")
-        width = max(len(name) for name in label_names) + 2
-        print(f"\n{split}: rows are true classes, columns are predicted classes")
-        print(" " * width + "".join(f"{name:>{width}}" for name in label_names))
-        for name, counts in zip(label_names, scores["confusion_matrix"], strict=True):
-            print(f"{name:{width}}" + "".join(f"{count:>{width}}" for count in counts))
+    print_calibration(run["calibration"])
+
+
+def print_calibration(report: dict) -> None:
+    """Print how far the scores can be trusted, and what `mmsent predict --abstain_below` gives."""
+    temperature, fitted_on = report["temperature"], report["fitted_on"]
+    origin = f"fitted on {fitted_on}" if fitted_on else "not fitted here"
+    print(f"\n{f'temperature {temperature:.4g}, {origin}':36}{'ECE':>8}{'NLL':>10}{'Brier':>10}")
+    for split, after in report["after"].items():
+        for name, line in ((split, after), ("  with temperature 1", report["before"][split])):
+            print(f"{name:36}{line['ece']:>8.2%}{line['nll']:>10.4f}{line['brier']:>10.4f}")
+    split, rows = next(iter(report["risk_coverage"].items()))
+    print(f"\n{f'--abstain_below, on {split}':36}{'posts that are left':>24}{'accuracy on them':>20}")
+    for row in rows:
+        left = f"{row['posts']:,} ({row['coverage']:.1%})"
+        accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
+        print(f"{row['threshold']:<36}{left:>24}{accuracy:>20}")
 
 
 def _interval(scores: dict) -> str:

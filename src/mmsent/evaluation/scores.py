@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 from scipy.stats import binomtest
 
+from mmsent.dataset_scripts.common_files import join_names
+
 from .sentiment.sentiment import Sentiment
 
 
@@ -15,6 +17,16 @@ def score(predictions: np.ndarray, references: list[int], label_names: list[str]
         predictions=predictions, references=references, label_names=label_names
     )
     return scores | {"accuracy_interval": wilson_interval(scores["accuracy"], len(references))}
+
+
+def check_finite(logits: np.ndarray, ids: list[str], split: str) -> None:
+    """Check the logits (N, C) of the posts of a split.
+
+    Raises:
+        ValueError: If logits are not finite. The message names the posts.
+    """
+    if unscored := [ids[row] for row in (~np.isfinite(logits).all(1)).nonzero()[0]]:
+        raise ValueError(f"{split}: the scores of {len(unscored)} posts are not finite: {join_names(unscored)}")
 
 
 def wilson_interval(share: float, count: int) -> list[float]:

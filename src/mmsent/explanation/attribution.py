@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import regex
 import torch
 from PIL import Image
 from transformers import BatchFeature
 
 from mmsent.modeling.common_base import MultimodalOutput, MultimodalPreTrainedModel
 from mmsent.modeling.common_images import load_image
-from mmsent.modeling.common_pipeline import make_batch, reading
+from mmsent.modeling.common_pipeline import make_batch, probabilities, reading
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_text import prepare_text
+
+from .pieces import split_text, visible_part
 
 BATCH_SIZE = 16  # number of points of the path in memory at once
 TOLERANCE = 0.02  # share of the explained difference that may stay unexplained
@@ -43,10 +44,12 @@ class Hop:
             tokenizer's special tokens. None if the post has no text, or the text side of the model has no such hop.
         regions: For each image the weights (h, w) of its regions; over all images they sum to one. None if the post
             has no image, the image side has no such hop, or the attention has no position in the image.
+        tokens: The number of tokens, special ones included, over which the weights of the words are spread.
     """
 
     words: list[float] | None
     regions: list[np.ndarray] | None
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def explain_post(
             scores = _scores(model, output)
             removals = _removals(model, batch).items()
             without = {part: _scores(model, model(**batch | masks)) for part, masks in removals}
-        label = label or max(scores, key=scores.get)
+        label = label or labels[int(output.logits[0].argmax())]
         token_values, heat, gap = _integrated_gradients(model, batch, is_special, labels.index(label), steps)
     return Explanation(
         text=text,
@@ -147,61 +150,8 @@ def _scores(model: MultimodalPreTrainedModel, output: MultimodalOutput) -> dict[
     """Return the probability of each label, or raise an error if a logit is not a finite number."""
     if not output.logits.isfinite().all():
         raise ValueError("The model gives this post, or a part of it, scores that are not finite numbers.")
-    probabilities = output.logits[0].float().softmax(-1).tolist()
-    return {model.config.id2label[index]: probability for index, probability in enumerate(probabilities)}
-
-
-def visible_part(image: Image.Image, processor: MultimodalProcessor) -> Image.Image:
-    """Return the part of an image that is left after the image processor's centre crop."""
-    image_processor = processor.image_processor
-    if not getattr(image_processor, "do_center_crop", False):
-        return image
-    size, (height, width) = dict(image_processor.size), processor.image_size
-    if size.get("shortest_edge"):
-        x_factor = y_factor = size["shortest_edge"] / min(image.size)
-    else:
-        x_factor, y_factor = size["width"] / image.width, size["height"] / image.height
-    crop_width, crop_height = min(width / x_factor, image.width), min(height / y_factor, image.height)
-    left, top = (image.width - crop_width) / 2, (image.height - crop_height) / 2
-    return image.crop((round(left), round(top), round(left + crop_width), round(top + crop_height)))
-
-
-def split_text(text: str, processor: MultimodalProcessor) -> tuple[list[tuple[str, list[int]]], list[bool]]:
-    """Split a text into pieces.
-
-    Returns:
-        Each piece with the indices of its tokens, which are none for text that the model does not read; and for each
-        token whether it is a special token that the tokenizer has added.
-    """
-    encoded = processor.tokenizer(text, truncation=True, max_length=processor.max_length).encodings[0]
-    is_special = [bool(flag) for flag in encoded.special_tokens_mask]
-    if not text.strip():
-        return [(text, [])] if text else [], is_special
-    # The start and end of the visible character (with accents, skin tone, joined emoji) of each code point.
-    begins, ends = [], []
-    for cluster in regex.finditer(r"\X", text):
-        begins += [cluster.start()] * len(cluster[0])
-        ends += [cluster.end()] * len(cluster[0])
-    spans: list[tuple[int, int, list[int]]] = []
-    for token, (start, end) in enumerate(encoded.offsets):
-        if is_special[token]:
-            continue
-        start = min(start, len(text) - 1)  # A token without characters (a word boundary) belongs to the next one.
-        end = max(end, start + 1)
-        start = end - len(text[start:end].lstrip() or text[start:end])
-        start, end, tokens = begins[start], ends[end - 1], [token]
-        if spans and start < spans[-1][1]:
-            last_start, last_end, last_tokens = spans.pop()
-            start, end, tokens = min(start, last_start), max(end, last_end), last_tokens + tokens
-        spans.append((start, end, tokens))
-    pieces, position = [], 0
-    for start, end, tokens in [*spans, (len(text), len(text), [])]:
-        if start > position:
-            pieces.append((text[position:start], []))
-        if end > start:
-            pieces.append((text[start:end], tokens))
-        position = end
-    return pieces, is_special
+    scores = probabilities(output.logits, model.config.score_temperature)[0].tolist()
+    return {model.config.id2label[index]: score for index, score in enumerate(scores)}
 
 
 @contextmanager
@@ -340,7 +290,8 @@ def _hops(
         images = [_grids(weights[0].float().cpu().numpy(), batch) for weights in output.image_attentions or ()]
     hops = max(len(texts), len(images))
     texts, images = [None] * (hops - len(texts)) + texts, [None] * (hops - len(images)) + images
-    return [Hop(words, regions) for words, regions in zip(texts, images, strict=True)]
+    tokens = int(batch["attention_mask"].sum())
+    return [Hop(words, regions, tokens) for words, regions in zip(texts, images, strict=True)]
 
 
 def _grids(weights: np.ndarray, batch: dict[str, torch.Tensor]) -> list[np.ndarray]:

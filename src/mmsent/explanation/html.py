@@ -13,10 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from .attribution import Explanation, Hop
+from .segments import segment
 
 ORANGE, BLUE, VIOLET, GREY = (240, 130, 30), (80, 140, 235), (150, 110, 200), (150, 150, 150)
 SIDE = 480  # length in pixels of the longer side of an image in the page
-CELLS = 24  # Attributions of single pixels look like noise: each image shows means over CELLS x CELLS cells.
 
 
 def to_html(explanation: Explanation) -> str:
@@ -30,17 +30,15 @@ def to_section(explanation: Explanation) -> str:
 
 
 def heat_images(explanation: Explanation) -> list[Image.Image]:
-    """Return each image in grey, tinted by the attribution of its cells on a common scale."""
-    cells = [
-        Image.fromarray(heat.astype(np.float32)).resize((CELLS, CELLS), Image.Resampling.BOX)
-        for heat in explanation.heat
-    ]
-    scale = _largest(np.abs(np.asarray(cell)).max() for cell in cells) or 1
+    """Return each image in grey, tinted by the attribution of its segments on a common scale."""
+    segments = [segment(image, heat) for image, heat in zip(explanation.images, explanation.heat, strict=True)]
+    scale = _largest(np.abs(values).max() for values in segments) or 1
     tinted = []
-    for image, cell in zip(explanation.images, cells, strict=True):
+    for image, values in zip(explanation.images, segments, strict=True):
         resized = _resize(image)
         grey = np.asarray(resized.convert("L"), dtype=float)[..., None] * 0.6 + 90  # pale, so that colours stand out
-        signed = np.asarray(cell.resize(resized.size, Image.Resampling.BICUBIC)) / scale
+        density = Image.fromarray(values.astype(np.float32))
+        signed = np.asarray(density.resize(resized.size, Image.Resampling.NEAREST)) / scale
         colour = np.where(signed[..., None] > 0, ORANGE, BLUE)
         strength = 0.85 * np.abs(signed).clip(0, 1)[..., None] ** 0.7
         tinted.append(Image.fromarray((grey * (1 - strength) + colour * strength).clip(0, 255).astype(np.uint8)))
@@ -66,7 +64,7 @@ def _values(explanation: Explanation) -> dict[str, Any]:
     contributions |= {name: float(heat.sum()) for name, heat in zip(names, explanation.heat, strict=True)}
     largest = _largest(contributions.values()) or 1
     scale = _largest(value for _, value in explanation.words)
-    captions = [f"{name}: orange supports {label}, blue opposes it" for name in names]
+    captions = [f"{name}: orange speaks for {label}, blue against it" for name in names]
     return {
         "title": f"{label} {explanation.scores[label]:.0%}",
         "label": label,
@@ -87,20 +85,29 @@ def _values(explanation: Explanation) -> dict[str, Any]:
 
 
 def _hop_values(explanation: Explanation, hop: Hop) -> dict[str, Any]:
-    words, images, largest, rest = None, None, 0.0, 0.0
+    """Return what a hop shows: its weights, the largest one, and what each would be if all were equal."""
+    values: dict[str, Any] = {"words": None, "images": None}
     if hop.words is not None:
-        largest, rest = max(hop.words, default=0), 1 - sum(hop.words)
+        largest = max(hop.words, default=0)
         pieces = [piece for piece, _ in explanation.words]
-        words = [
-            (piece, weight, _css(VIOLET, weight, largest)) for piece, weight in zip(pieces, hop.words, strict=True)
-        ]
+        values |= {
+            "words": [
+                (piece, weight, _css(VIOLET, weight, largest)) for piece, weight in zip(pieces, hop.words, strict=True)
+            ],
+            "largest_word": largest,
+            "equal_words": 1 / hop.tokens,
+            "rest": 1 - sum(hop.words),
+        }
     if hop.regions is not None:
         captions = [
-            f"{name}: largest weight {grid.max():.2f}, {grid.size} regions"
+            f"Most in {name}: {grid.max():.3f}"
             for name, grid in zip(_image_names(explanation), hop.regions, strict=False)
         ]
-        images = _encode(attention_images(explanation, hop.regions), captions)
-    return {"words": words, "images": images, "largest": largest, "rest": rest}
+        values |= {
+            "images": _encode(attention_images(explanation, hop.regions), captions),
+            "equal_regions": 1 / sum(grid.size for grid in hop.regions),
+        }
+    return values
 
 
 def _image_names(explanation: Explanation) -> list[str]:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from mmsent.dataset_scripts.common_arguments import add_corpus_arguments, exit_with_one_line, load_named_corpus
 from mmsent.dataset_scripts.common_corpus import CLEAN, corpus_notes, missing_report, rows_hash
 from mmsent.dataset_scripts.common_files import atomic_write, content_hash, lock_file, locked
-from mmsent.dataset_scripts.common_loading import corpus_class, corpus_folder
+from mmsent.dataset_scripts.common_loading import CORPORA, corpus_class, corpus_folder
 from mmsent.dataset_scripts.common_screening import screen_images
 
 POSTS_PER_SHARD = 1000
@@ -145,5 +145,6 @@ def main() -> None:
         corpus, bad_images = screen_images(load_named_corpus(args), args.on_bad_image)
         for split, reasons in bad_images.items():
             print(f"{split}: {len(reasons)} images cannot be decoded: " + "; ".join(reasons[:10]))
-        export(corpus, args.name, next(iter(corpus.values())).info.config_name, args.output)
+        name = args.name if args.name in CORPORA else "posts"
+        export(corpus, name, next(iter(corpus.values())).info.config_name, args.output)
     print(f"{sum(corpus.num_rows.values())} posts are in {args.output}: load_dataset({str(args.output)!r})")

@@ -16,14 +16,16 @@ from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.inference.examples import example_posts
 from mmsent.inference.predict import load_pipeline
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
+from mmsent.training.posts import SPLIT_FILE
 from mmsent.training.run_folder import RUN, SETTINGS
+from mmsent.training.search import SUMMARY
 
 from .cards import eval_result_entries, is_repo_id, make_card, make_space_card, public_name
 from .export import CARD, STATE
 from .wheel import license_text, requirements, write_wheel
 
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", SAFE_WEIGHTS_NAME)
-NOT_UPLOADED = {RUN, SETTINGS}
+NOT_UPLOADED = {RUN, SETTINGS, SPLIT_FILE, SUMMARY}  # of the posts and of this machine
 # The Hub installs requirements.txt before it copies any other file of a Space, so a wheel cannot be named there.
 APP = """import shutil
 import sys

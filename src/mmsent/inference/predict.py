@@ -9,6 +9,10 @@ order of the input; each line has the number of its row, counted from 1. A post 
 and no image that the model reads, has no prediction there (null, or an empty cell), but a reason. Rows that cannot be
 predicted are written to OUTPUT.bad.jsonl with the reason.
 
+--abstain_below 0.6 leaves posts whose highest score is below 0.6 to a person: they have no prediction, but a reason.
+--unsure 100 writes another table: the 100 posts whose labels would teach the model most, with the columns of the
+input, an empty column `label`, and the prediction, the margin and the scores.
+
 Each process writes its progress to OUTPUT.part-N.jsonl; at the end these files are merged into OUTPUT and deleted. If
 the command is interrupted, run it again to continue. The exit code is 0 if no row was bad, 1 if some rows were bad,
 and 2 if the command itself was wrong.
@@ -16,7 +20,6 @@ and 2 if the command itself was wrong.
 
 import argparse
 import hashlib
-import heapq
 import itertools
 import json
 import sys
@@ -32,15 +35,16 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_columns import FIELDS, POST_FIELDS, describe_columns
 from mmsent.dataset_scripts.common_files import (
-    atomic_write,
     check_output,
     content_hash,
     join_names,
     locked,
     name_full_disk,
-    remove_leftovers,
 )
+from mmsent.dataset_scripts.common_posts import PostFile, open_posts
+from mmsent.dataset_scripts.common_rows import RawRow
 from mmsent.modeling.common_loading import load_model, load_processor
 from mmsent.modeling.common_pipeline import (
     ImageTextSentimentPipeline,
@@ -51,8 +55,9 @@ from mmsent.modeling.common_pipeline import (
 )
 from mmsent.modeling.common_text import replace_lone_surrogates
 
-from .post_files import PostFile, RawRow, open_posts
-from .writers import WRITERS, write_jsonl
+from .parts import bad_rows_path, merge, open_part, part_path, read_parts, refuse_complete
+from .unsure import choose_unsure, write_unsure
+from .writers import WRITERS
 
 # The files of a saved model: its config, processor, tokenizer, code and weights.
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.py", "*.safetensors")
@@ -65,10 +70,17 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     parser.add_argument("--model", required=True, help="run folder or Hub id")
     parser.add_argument("--input", type=Path, required=True, help="file or folder of posts")
     parser.add_argument("--output", type=Path, required=True, help=f"file to write: {', '.join(WRITERS)}")
-    for field, default in (("text", "text"), ("image", "images or image"), ("aspect", "aspect"), ("id", "id")):
-        parser.add_argument(f"--{field}_column", help=f"column of the {field} (default: {default})")
+    for field in POST_FIELDS:
+        option, usual = FIELDS[field]
+        several = {"nargs": "+"} if field == "images" else {}
+        help = f"column of the {field}, or none (default: one of {', '.join(usual)})"
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=help, **several)
     parser.add_argument("--image_dir", type=Path, help="folder of relative image paths (default: the input's)")
     parser.add_argument("--allow_absolute_paths", action="store_true", help="allow images outside of --image_dir")
+    parser.add_argument(
+        "--abstain_below", type=float, default=0.0, metavar="SCORE", help="lowest score of a prediction (default: 0)"
+    )
+    parser.add_argument("--unsure", type=int, metavar="COUNT", help="write only the posts that are most worth a label")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--trust_remote_code", action="store_true", help="run the Python code of the model's folder")
     args = parser.parse_args(argv)
@@ -76,6 +88,14 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
         parser.error(f"--output {args.output} must end with one of {', '.join(WRITERS)}.")
     if args.batch_size < 1:
         parser.error(f"--batch_size {args.batch_size} must be 1 or more.")
+    if not 0 <= args.abstain_below <= 1:
+        parser.error(f"--abstain_below {args.abstain_below} must be between 0 and 1.")
+    if args.unsure is not None and args.unsure < 1:
+        parser.error(f"--unsure {args.unsure} must be 1 or more.")
+    if args.unsure is not None and args.abstain_below:
+        parser.error("--unsure lists the doubtful posts with their predictions: leave out --abstain_below.")
+    if args.unsure is not None and args.input.suffix.lower() == ".parquet" != args.output.suffix.lower():
+        parser.error(f"--output {args.output} must end with .parquet to hold what the Parquet file --input holds.")
     return parser, args
 
 
@@ -91,8 +111,10 @@ def main() -> int:
 def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     """Predict the posts and return the exit code."""
     check_paths(args.input, args.output, accelerator)
-    columns = {"text": args.text_column, "images": args.image_column, "aspect": args.aspect_column}
-    posts = open_posts(args.input, columns | {"id": args.id_column}, args.image_dir, args.allow_absolute_paths)
+    columns = {field: getattr(args, FIELDS[field][0]) for field in POST_FIELDS}
+    posts = open_posts(args.input, columns, args.image_dir, args.allow_absolute_paths)
+    if accelerator.is_main_process:
+        print(f"The columns of {args.input} are read as {describe_columns(posts.columns)}", flush=True)
     pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
     check_aspect_column(pipe, posts)
     settings = describe_settings(args, posts, pipe, accelerator.num_processes)
@@ -105,18 +127,33 @@ def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
         accelerator.wait_for_everyone()
         if not accelerator.is_main_process:
             return 0
-        parts = [_part_path(args.output, index) for index in range(accelerator.num_processes)]
-        predicted, empty, bad = merge(parts, args.output, list(pipe.model.config.id2label.values()))
+        parts = [part_path(args.output, index) for index in range(accelerator.num_processes)]
+        labels = list(pipe.model.config.id2label.values())
+        counts = merge(parts, args.output, labels, args.abstain_below)
+        if args.unsure is not None:
+            chosen = choose_unsure(read_parts(parts), args.unsure, labels)
+            write_unsure(chosen, posts, args.output)
         for path in reversed(parts):  # The first one tells that the command has not ended.
             path.unlink()
-    print(f"{predicted} posts predicted and written to {args.output}")
-    if empty:
-        print(f"{empty} posts say nothing: they have no prediction in {args.output}, but a reason")
-    if bad:
-        print(f"{bad} rows could not be predicted; for the reasons see {_bad_rows_path(args.output)}")
+    print_summary(counts, args, None if args.unsure is None else len(chosen))
     if left_out := posts.left_out():
         print(replace_lone_surrogates(f"{len(left_out)} files were left out: {join_names(left_out)}"))
-    return 1 if bad else 0
+    return 1 if counts["bad"] else 0
+
+
+def print_summary(counts: Counter, args: argparse.Namespace, chosen: int | None) -> None:
+    """Print how many posts were predicted, or chosen for a label, and why others were not."""
+    if chosen is None:
+        print(f"{counts['predicted']} posts predicted and written to {args.output}")
+    else:
+        print(f"{chosen} posts to label are in {args.output}")
+    if empty := counts["empty"]:
+        rest = f"they have no prediction in {args.output}, but a reason" if chosen is None else "they are not listed"
+        print(f"{empty} posts say nothing: {rest}")
+    if doubtful := counts["doubtful"]:
+        print(f"{doubtful} posts have a highest score below {args.abstain_below}: they have a reason, no prediction")
+    if bad := counts["bad"]:
+        print(f"{bad} rows could not be predicted; for the reasons see {bad_rows_path(args.output)}")
 
 
 def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
@@ -127,17 +164,11 @@ def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
         ValueError: If it would replace a file.
     """
     check_output(output)
-    parts = [_part_path(output, index) for index in range(accelerator.num_processes)]
+    parts = [part_path(output, index) for index in range(accelerator.num_processes)]
     # Unlike `resolve`, `realpath` raises no error for a link to itself.
-    if realpath(source) in map(realpath, (output, _bad_rows_path(output), *parts)):
+    if realpath(source) in map(realpath, (output, bad_rows_path(output), *parts)):
         raise ValueError(f"The command would replace its --input {source}: choose another --output.")
-    _refuse_complete(output)
-
-
-def _refuse_complete(output: Path) -> None:
-    # The part of the first process is deleted last: without it the command has ended.
-    if output.exists() and not _part_path(output, 0).exists():
-        raise ValueError(f"{output} exists already: delete it, or choose another --output.")
+    refuse_complete(output)
 
 
 def check_aspect_column(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
@@ -186,43 +217,6 @@ def model_version(folder: str) -> str | None:
     return hashlib.sha256("".join(f"{path.name}\0{content_hash(path)}\0" for path in paths).encode()).hexdigest()
 
 
-def open_part(output: Path, process: int, settings: dict) -> tuple[BinaryIO, int]:
-    """Open the part of one process, whose first line holds the settings.
-
-    A last line that is incomplete because the process was killed is removed.
-
-    Returns:
-        The file, and the number of the last row that is in it (0 for a new part).
-
-    Raises:
-        ValueError: If `output` exists, or the part was begun with other settings.
-    """
-    path = _part_path(output, process)
-    _refuse_complete(output)
-    part = path.open("ab+")
-    part.seek(0)
-    size, first, last = 0, None, None
-    for line in part:
-        if line.endswith(b"\n"):
-            size, first, last = size + len(line), first or line, line
-    part.truncate(size)
-    if first is None:
-        with name_full_disk(path):
-            part.write(json.dumps({"row": 0, "settings": settings}).encode() + b"\n")
-            part.flush()
-        return part, 0
-    earlier = json.loads(first)["settings"]
-    changes = [
-        f"{name} was {earlier.get(name)} and is now {value}"
-        for name, value in settings.items()
-        if earlier.get(name) != value
-    ]
-    if changes:
-        part.close()
-        raise ValueError(f"{path} was begun with other settings: {'; '.join(changes)}. Delete it to start again.")
-    return part, json.loads(last)["row"]
-
-
 def predict(
     pipe: ImageTextSentimentPipeline,
     posts: PostFile,
@@ -232,19 +226,19 @@ def predict(
     accelerator: Accelerator,
 ) -> None:
     """Write a line to `part` for each row of this process after `last_row`. The processes take batches in turn."""
-    bar = tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5)
-    for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
-        rows = dict(numbered_rows)
-        if index % accelerator.num_processes == accelerator.process_index and last_row < max(rows):
-            # The same batch as in a command that is not interrupted: scores depend on it in the last digits.
-            for record in predict_rows(pipe, posts, rows):
-                if record["row"] > last_row:
-                    part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            part.flush()
-        if last_row >= max(rows) and not bar.disable:  # Rows of an earlier command are progress, but not speed.
-            bar.initial += len(rows)
-        bar.update(len(rows))
-    bar.close()
+    # The bar ends its line also before the line of an error.
+    with tqdm(total=posts.count(), unit="post", disable=not accelerator.is_main_process, mininterval=0.5) as bar:
+        for index, numbered_rows in itertools.groupby(posts, lambda row: (row[0] - 1) // batch_size):
+            rows = dict(numbered_rows)
+            if index % accelerator.num_processes == accelerator.process_index and last_row < max(rows):
+                # The same batch as in a command that is not interrupted: scores depend on it in the last digits.
+                for record in predict_rows(pipe, posts, rows):
+                    if record["row"] > last_row:
+                        part.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                part.flush()
+            if last_row >= max(rows) and not bar.disable:  # Rows of an earlier command are progress, but not speed.
+                bar.initial += len(rows)
+            bar.update(len(rows))
 
 
 def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[int, RawRow]) -> Iterator[dict]:
@@ -270,10 +264,15 @@ def predict_rows(pipe: ImageTextSentimentPipeline, posts: PostFile, rows: dict[i
         batch = pipe.preprocess(list(valid_posts.values()), allow_empty=True) if valid_posts else None
     results = _results(pipe, valid_posts, batch) if valid_posts else {}
     for number, row in rows.items():
-        result = (
-            {"error": replace_lone_surrogates(errors[number])[:MAX_REASON]} if number in errors else results[number]
-        )
+        result = {"error": _reason(errors[number])} if number in errors else results[number]
         yield {"row": number, "id": posts.id_of(row)} | result
+
+
+def _reason(error: str) -> str:
+    """Return an error in at most `MAX_REASON` characters. What was wrong may stand after the path of an image."""
+    error = replace_lone_surrogates(error)
+    half = MAX_REASON // 2
+    return error if len(error) <= MAX_REASON else f"{error[: half - 5]} ... {error[-half:]}"
 
 
 def _results(pipe: ImageTextSentimentPipeline, posts: dict[int, dict], batch: dict[str, torch.Tensor]) -> dict:
@@ -291,42 +290,3 @@ def _results(pipe: ImageTextSentimentPipeline, posts: dict[int, dict], batch: di
             scores = {entry["label"]: round(entry["score"], 6) for entry in ranked}
             results[number] = {"prediction": ranked[0]["label"], "scores": {label: scores[label] for label in labels}}
     return results
-
-
-def merge(parts: list[Path], output: Path, labels: list[str]) -> tuple[int, int, int]:
-    """Merge the parts into `output` and the file of bad rows, both in the order of the rows.
-
-    Returns:
-        The number of predicted rows, of rows that say nothing, and of bad rows.
-    """
-    records = heapq.merge(*(_read_part(path) for path in parts), key=lambda record: record["row"])
-    counts = Counter()
-    for path in (output, _bad_rows_path(output)):
-        remove_leftovers(path)
-    with (
-        atomic_write(output) as new_output,
-        atomic_write(_bad_rows_path(output)) as new_bad_rows,
-        WRITERS[output.suffix.lower()](new_output, labels) as write,
-        write_jsonl(new_bad_rows, labels) as write_bad_row,
-    ):
-        for record in records:
-            kind = "bad" if "error" in record else "empty" if record["prediction"] is None else "predicted"
-            counts[kind] += 1
-            (write_bad_row if kind == "bad" else write)(record)
-    if not counts["bad"]:
-        _bad_rows_path(output).unlink()
-    return counts["predicted"], counts["empty"], counts["bad"]
-
-
-def _part_path(output: Path, process: int) -> Path:
-    return output.with_name(f"{output.name}.part-{process}.jsonl")
-
-
-def _bad_rows_path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.bad.jsonl")
-
-
-def _read_part(path: Path) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as lines:
-        next(lines)  # the settings
-        yield from map(json.loads, lines)

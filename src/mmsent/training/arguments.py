@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import DynamoBackend
@@ -16,6 +16,7 @@ from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrate
 from transformers.training_args import OptimizerNames
 
 from mmsent.dataset_scripts import CORPORA
+from mmsent.dataset_scripts.common_columns import FIELDS
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 
@@ -25,7 +26,7 @@ BELOW_ONE, SEED = (0, 1 - sys.float_info.epsilon), (0, 2**32 - 1)
 # The lowest and the highest value of each number; infinity and NaN are never allowed.
 RANGES = {
     **dict.fromkeys(("lora_rank", "lr_decay_steps", "early_stopping_patience", "gradient_accumulation_steps"), COUNT),
-    **dict.fromkeys(("dataloader_prefetch_factor",), COUNT),
+    **dict.fromkeys(("search", "dataloader_prefetch_factor"), COUNT),
     **dict.fromkeys(("per_device_train_batch_size", "per_device_eval_batch_size"), COUNT),
     **dict.fromkeys(("lora_alpha", "num_train_epochs", "lr_decay", "adam_epsilon"), POSITIVE),
     **dict.fromkeys(("neftune_noise_alpha",), POSITIVE),
@@ -128,6 +129,13 @@ def name_values(help: str):
     return HfArg(default_factory=list, help=help, metadata={"action": "extend"})
 
 
+def column_of(field: str):
+    """Return the field of an argument that names the column of a part of a post."""
+    usual = ", ".join(FIELDS[field][1])
+    several = ", or several" if field == "images" else ""
+    return HfArg(default=None, help=f"Column of a table's {field}{several}; 'none'; or by default one of {usual}.")
+
+
 @dataclass
 class ModelArguments:
     """The arguments that describe the model and its processor."""
@@ -162,11 +170,22 @@ class DataArguments:
 
     dataset: str = HfArg(
         default="sample_posts",
-        help=f"One of {', '.join(CORPORA)}, or the folder or Hub id of Parquet files with the same columns.",
+        help=f"One of {', '.join(CORPORA)}; a table of your posts (CSV, TSV, JSONL, Parquet) or a folder of tables; "
+        "or the Hub id of a dataset.",
     )
     dataset_config: str | None = HfArg(default=None, help="Config of the corpus: its splits, for example 'random'.")
     data_dir: str | None = HfArg(default=None, help="Folder of the corpus as its authors ship it.")
     dataset_kwargs: list[str] = name_values("Options of the corpus as NAME=VALUE, for example substitute_target=true.")
+    text_column: str | None = column_of("text")
+    image_columns: list[str] | None = column_of("images")
+    label_column: str | None = column_of("label")
+    aspect_column: str | None = column_of("aspect")
+    caption_column: str | None = column_of("caption")
+    id_column: str | None = column_of("id")
+    group_column: str | None = column_of("group")
+    split_column: str | None = column_of("split")
+    image_dir: str | None = HfArg(default=None, help="Folder of relative image paths; that of the table by default.")
+    allow_absolute_paths: bool = HfArg(default=False, help="Allow images of a table outside of image_dir.")
     streaming: bool = HfArg(default=False, help="Read the posts as a stream, without storing them; needs --max_steps.")
     on_bad_image: Literal["error", "skip", "missing"] = HfArg(
         default="error",
@@ -202,6 +221,11 @@ class DataArguments:
     def __post_init__(self):
         check_ranges(self)
 
+    def table_options(self) -> dict[str, Any]:
+        """Return the arguments that say how a table is read, as far as they were given, as options of the corpus."""
+        names = [*(option for option, _ in FIELDS.values()), "image_dir", "allow_absolute_paths"]
+        return {name: getattr(self, name) for name in names if getattr(self, name, None)}
+
 
 @dataclass
 class RunArguments(TrainingArguments):
@@ -209,6 +233,18 @@ class RunArguments(TrainingArguments):
 
     output_dir: str | None = HfArg(default="", help="Folder of the run; runs/<dataset>-<architecture> by default.")
     overwrite: bool = HfArg(default=False, help="Replace the trained model that output_dir holds.")
+    preset: Literal["fast", "balanced", "best"] | None = HfArg(
+        default=None,
+        help="Choose the architecture, the encoders and the schedule by the corpus and the hardware, and print the "
+        "choice: 'fast' needs no pretrained encoder, 'balanced' has two small frozen ones, 'best' trains them.",
+    )
+    search: int | None = HfArg(
+        default=None, help="Number of settings to try on the validation posts before the training; needs Optuna."
+    )
+    search_space: list[str] = HfArg(
+        default_factory=list,
+        help="Values to try, as NAME=LOW..HIGH or NAME=A,B,C; by default learning rates, weight decay and dropout.",
+    )
     num_train_epochs: float = 12
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
@@ -232,6 +268,10 @@ class RunArguments(TrainingArguments):
     )
     lr_decay: float | None = HfArg(default=None, help="Factor on the learning rates every lr_decay_steps steps.")
     lr_decay_steps: int = HfArg(default=3000, help="Number of steps between two uses of lr_decay.")
+    calibrate: bool = HfArg(
+        default=True,
+        help="Fit the temperature of the scores on the validation posts after the training; the predictions stay.",
+    )
     early_stopping_patience: int | None = HfArg(default=None, help="Evaluations without improvement until the stop.")
     restore_callback_states_from_checkpoint: bool = True  # early stopping counts evaluations across an interruption
     remove_unused_columns: bool = False

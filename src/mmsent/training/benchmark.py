@@ -35,6 +35,7 @@ from .run_report import PACKAGES
 
 RESULTS, TRAIN = Path("results"), Path("train.py")  # in the working directory
 METRICS = ("accuracy", "macro_f1", "weighted_f1")
+CALIBRATION = ("ece", "nll", "brier")
 
 
 def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
@@ -55,13 +56,25 @@ def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
         scores[split]["subgroups"] = {name: summarize([g[name]["accuracy"] for g in groups]) for name in groups[0]}
     shared = {name: runs[0][name] for name in ("posts", "bad_images", "majority", "versions")}
     missing = {split: len(ids) for split, ids in runs[0]["missing_posts"].items()}
-    return {"seeds": seeds, "scores": scores, "missing_posts": missing, **shared}
+    calibration = summarize_calibration([run["calibration"] for run in runs])
+    return {"seeds": seeds, "scores": scores, "calibration": calibration, "missing_posts": missing, **shared}
 
 
 def summarize(values: list[float]) -> dict:
     """Return the mean, the standard deviation of a sample, and the values."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.mean(values), "std": deviation, "values": values}
+
+
+def summarize_calibration(reports: list[dict]) -> dict:
+    """Summarize the temperature, and the ECE, NLL and Brier score of each split before and after it."""
+    summary: dict = {"temperature": summarize([report["temperature"] for report in reports])}
+    for when in ("before", "after"):
+        summary[when] = {
+            split: {name: summarize([report[when][split][name] for report in reports]) for name in CALIBRATION}
+            for split in reports[0][when]
+        }
+    return summary
 
 
 def run_baseline(recipe: Path, arguments: list[str]) -> dict:
@@ -116,6 +129,26 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def calibration_table(results: Path = RESULTS) -> str:
+    """Return as a Markdown table what the temperature of the scores changes, for the results that have measured it:
+    means and standard deviations, the ECE in percent."""
+    header = "| corpus | system | split | temperature | ECE before | ECE after | NLL before | NLL after |"
+    rows = [header, "|---" * 8 + "|"]
+    for path in sorted(results.glob("*/*.json")):
+        report = json.loads(path.read_text()).get("calibration")
+        for split in report["after"] if report else ():
+            before, after = report["before"][split], report["after"][split]
+            cells = [path.parent.name, path.stem, split, _number(report["temperature"])]
+            cells += [_percent(before["ece"]), _percent(after["ece"]), _number(before["nll"]), _number(after["nll"])]
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _number(summary: dict) -> str:
+    deviation = "" if summary["std"] is None else f" ± {summary['std']:.3f}"
+    return f"{summary['mean']:.3f}{deviation}"
+
+
 def _percent(summary: dict) -> str:
     deviation = "" if summary["std"] is None else f" ± {100 * summary['std']:.1f}"
     return f"{100 * summary['mean']:.1f}{deviation}"
@@ -132,10 +165,10 @@ def main() -> int | None:
         "--baseline", action="store_true", help="score a logistic regression on the recipe's frozen encoders instead"
     )
     parser.add_argument("--name", help="name of the result; the name of the recipe by default")
-    parser.add_argument("--table", action="store_true", help="print the table of all results and stop")
+    parser.add_argument("--table", action="store_true", help="print the tables of all results and stop")
     args = parser.parse_args(argv[:end])
     if args.table:
-        print(table())
+        print(f"{table()}\n\n{calibration_table()}")
         return
     if args.recipe is None:
         parser.error("name a recipe, or use --table")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.utils.data import Subset
-from transformers import AutoConfig, AutoProcessor, EarlyStoppingCallback, EvalPrediction, ProgressCallback
+from transformers import AutoConfig, EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
@@ -18,7 +18,16 @@ from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 from mmsent.modeling.common_config import MultimodalConfig, own_fields
 from mmsent.modeling.common_encoders import backbone_config
-from mmsent.modeling.common_loading import check_finite, check_pair, check_source, check_weight_files, list_keys
+from mmsent.modeling.common_loading import (
+    check_finite,
+    check_pair,
+    check_run,
+    check_source,
+    check_weight_files,
+    list_keys,
+    load_processor,
+    naming_damage,
+)
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
 
@@ -30,7 +39,10 @@ from .posts import RunPosts, confident_rows
 from .trainer import MultimodalTrainer
 
 # Fields of a config that follow from the encoders, the corpus and other arguments.
-DERIVED_FIELDS = {"text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects"}
+DERIVED_FIELDS = {
+    *("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects"),
+    "score_temperature",
+}
 
 
 def build(
@@ -47,8 +59,8 @@ def build(
     fields = model_fields(args)
     if args.init_from is not None:
         config = type(config).from_dict(config.to_dict() | {"id2label": id2label})
-        processor = AutoProcessor.from_pretrained(args.init_from, **processor_kwargs)
         with naming(f"init_from={args.init_from}"):
+            processor = load_processor(args.init_from, **processor_kwargs)
             model = load_trained(row, args.init_from, config)
         if "label_vectors" in fields:
             with naming("model_kwargs label_vectors"):
@@ -118,10 +130,12 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
     if args.init_from is not None:
         with naming(f"init_from={args.init_from}"):
             check_source(args.init_from)
-            saved = AutoConfig.from_pretrained(args.init_from)
+            with naming_damage(args.init_from):
+                saved = AutoConfig.from_pretrained(args.init_from)
             if saved.model_type != args.architecture:
                 raise ValueError(f"it is a model of --architecture {saved.model_type}, not {args.architecture}.")
             check_weight_files(args.init_from)
+            check_run(args.init_from)
         with naming("model_kwargs"):
             return row.config.from_dict(saved.to_dict() | fields)
     with naming(f"text_encoder={args.text_encoder}"):
@@ -147,13 +161,9 @@ def load_trained(row: Architecture, name: str, config: MultimodalConfig) -> Mult
         ValueError: If weights are missing or left over for another reason than the change of the config, or are not
             finite.
     """
-    model, report = row.classifier.from_pretrained(
-        name,
-        config=config,
-        ignore_mismatched_sizes=True,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    options = {"ignore_mismatched_sizes": True, "use_safetensors": True, "output_loading_info": True}
+    with naming_damage(name):
+        model, report = row.classifier.from_pretrained(name, config=config, **options)
     with torch.device("meta"):
         saved = row.classifier(AutoConfig.from_pretrained(name)).state_dict().keys()
     missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
@@ -247,7 +257,8 @@ def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold:
     """Train only on the posts to whose label the model gives a probability above the threshold, and return their
     labels."""
     labels = posts.labels["train"]
-    rows = confident_rows(trainer.predict(posts.splits["train"]).predictions, labels, threshold)
+    logits = trainer.predict(posts.splits["train"]).predictions / trainer.model.config.score_temperature
+    rows = confident_rows(logits, labels, threshold)
     if not rows:
         raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
     trainer.train_dataset = Subset(trainer.train_dataset, rows)

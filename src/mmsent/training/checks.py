@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, PreTrainedConfig, PreTrainedTokenizerBase, Trainer, get_scheduler
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, Trainer, get_scheduler
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
+from mmsent.modeling.common_loading import load_processor
+from mmsent.modeling.common_processing import check_whole_number
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .build import encoder_arguments, planned_config
@@ -120,8 +122,8 @@ def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
     for name, value in kwargs.items():
         if name not in names:
             raise ValueError(f"processor_kwargs {name}: it is not one of {', '.join(sorted(names))}.")
-        if name in COUNTS and value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"processor_kwargs {name}={value}: give a whole number that is 1 or more.")
+        if name in COUNTS and value is not None:
+            check_whole_number(f"processor_kwargs {name}", value)
         if name == "text_steps" and not isinstance(value, list | None):
             raise ValueError(f"processor_kwargs {name}={value}: give a list, for example [strip_links].")
     return kwargs
@@ -133,7 +135,7 @@ def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
     if args.init_from is not None:
         size = kwargs.pop("image_size", None)
         with naming(f"init_from={args.init_from}"):
-            processor = AutoProcessor.from_pretrained(args.init_from, **kwargs)
+            processor = load_processor(args.init_from, **kwargs)
         if size is not None and processor.image_size != (size, size):
             raise ValueError(f"processor_kwargs image_size={size}: that of init_from is {processor.image_size}.")
         return

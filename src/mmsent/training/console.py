@@ -22,8 +22,8 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     return {"trainable": sum(size for size, trainable in sizes if trainable), "total": sum(size for size, _ in sizes)}
 
 
-def print_summary(posts: RunPosts, output_dir: Path) -> None:
-    """Print the posts per split and class, the majority class, the parameters and the folder of the run."""
+def print_summary(posts: RunPosts, output_dir: Path, checkpoint: Path | None) -> None:
+    """Print the posts per split and class, the majority class, the parameters, the folder and where it resumes."""
     labels, names = posts.labels, posts.label_names
     width = max(12, *(len(name) + 2 for name in names))
     print(f"\n{'':12}{'posts':>8}" + "".join(f"{name:>{width}}" for name in names) + f"{'majority class':>18}")
@@ -37,6 +37,8 @@ def print_summary(posts: RunPosts, output_dir: Path) -> None:
     print(f"The model, its processor and its scores will be in {output_dir}", flush=True)
     if posts.streamed:
         print(f"note: {posts.report['notes'][-1]}", flush=True)
+    if checkpoint is not None:
+        print(f"{output_dir} holds an interrupted run, which resumes from {checkpoint.name}.", flush=True)
 
 
 class Progress(TrainerCallback):

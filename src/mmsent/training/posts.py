@@ -9,21 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, config, load_dataset
+from datasets import Dataset, config
 
 from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report
 from mmsent.dataset_scripts.common_files import name_full_disk
-from mmsent.dataset_scripts.common_loading import check_options
-from mmsent.dataset_scripts.common_schema import features
+from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.dataset_scripts.common_screening import screen_images
+from mmsent.dataset_scripts.common_sources import load_source
+from mmsent.dataset_scripts.posts.plan import write_split_file
 from mmsent.modeling.common_loading import check_source
 
 from .arguments import DataArguments, RunArguments, check_metric
 from .run_folder import corpus_checksum, images_checksum
 from .streaming import stream_corpus
 
+SPLIT_FILE = "splits.json"
 MAX_ASPECTS = 50  # aspects in the config, which a demo offers; a corpus of targets has thousands
 
 
@@ -36,12 +38,14 @@ class RunPosts:
         outlines: Datasets of the same posts. Those of a streamed corpus come from `stream_corpus`.
         report: The entries of run.json about the posts.
         streamed: Whether `splits` are streams.
+        split_ids: The ids of each split of a table of posts, before images were screened; None for other corpora.
     """
 
     splits: Mapping[str, Any]
     outlines: Mapping[str, Dataset]
     report: dict
     streamed: bool
+    split_ids: dict[str, list[str]] | None = None
 
     @property
     def label_names(self) -> list[str]:
@@ -57,6 +61,11 @@ class RunPosts:
         train = self.outlines["train"]
         return chain(train["text"], filter(None, train["aspect"]))
 
+    def write_splits(self, output_dir: Path) -> None:
+        """Write the ids of each split of a table of posts into the folder of the run, for `splits=` of another run."""
+        if self.split_ids is not None:
+            write_split_file(output_dir / SPLIT_FILE, self.split_ids)
+
     def frequent_aspects(self) -> list[str]:
         counts = Counter(filter(None, self.outlines["train"]["aspect"]))
         return [aspect for aspect, _ in counts.most_common(MAX_ASPECTS)]
@@ -64,11 +73,16 @@ class RunPosts:
 
 def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     """Load the corpus and deal with its images that cannot be decoded."""
-    options = check_corpus(args)
+    with naming("dataset_kwargs"):
+        options = parse_name_values(args.dataset_kwargs)
+    options |= args.table_options()
     cache = Path(config.HF_DATASETS_CACHE)
     with run_args.main_process_first(desc="loading the corpus"), name_full_disk(cache):
         with naming(f"dataset {args.dataset}"):
-            corpus = load_dataset(
+            path = Path(args.dataset).expanduser()
+            if "/" in args.dataset and not path.exists() and path.suffix.lower() not in TABLES:
+                check_source(args.dataset)
+            corpus = load_source(
                 args.dataset, args.dataset_config, data_dir=args.data_dir, streaming=args.streaming, **options
             )
         check_columns(args, run_args, next(iter(corpus.values())).features)
@@ -103,41 +117,17 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
             "data_dir, or train on the texts with --modalities text, or treat them as absent with --on_bad_image "
             "missing."
         )
-    return RunPosts(splits, outlines, report, args.streaming)
-
-
-def check_corpus(args: DataArguments) -> dict[str, Any]:
-    """Check the name of the corpus and of its config before it is loaded, and return its options.
-
-    Raises:
-        ValueError: If there is no such corpus, config or option.
-    """
-    with naming("dataset_kwargs"):
-        options = parse_name_values(args.dataset_kwargs)
-    if args.dataset in CORPORA:
-        with naming("dataset_config, dataset_kwargs"):
-            check_options(args.dataset, args.dataset_config, options)
-    elif "/" not in args.dataset and not Path(args.dataset).is_dir():
-        raise ValueError(
-            f"dataset '{args.dataset}' is not one of {', '.join(CORPORA)}, and not a folder or a Hub id either."
-        )
-    else:
-        with naming("dataset"):
-            check_source(args.dataset)
-    return options
+    is_table = (args.dataset not in CORPORA or args.dataset == "posts") and not args.streaming
+    split_ids = {split: list(posts["id"]) for split, posts in corpus.items()} if is_table else None
+    return RunPosts(splits, outlines, report, args.streaming, split_ids)
 
 
 def check_columns(args: DataArguments, run_args: RunArguments, columns: Mapping[str, Any]) -> None:
-    """Check that the posts have the columns that a run reads, and the classes that its arguments name."""
-    missing = sorted({*features(), *filter(None, [args.text_augmentation])} - set(columns))
-    if missing:
-        source = "text_augmentation" if missing == [args.text_augmentation] else "dataset"
-        value = getattr(args, source)
+    """Check that the posts have the column and the classes that arguments name."""
+    if args.text_augmentation not in (None, *columns):
         raise ValueError(
-            f"{source}={value}: the posts have no column {', '.join(missing)}, only {', '.join(columns)}."
+            f"text_augmentation={args.text_augmentation}: the posts have no such column, only {', '.join(columns)}."
         )
-    if not isinstance(columns["label"], ClassLabel):
-        raise ValueError(f"dataset={args.dataset}: the column label is not a ClassLabel, which names the classes.")
     check_metric(run_args.metric_for_best_model, columns["label"].names)
 
 

@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 
 from mmsent.dataset_scripts.common_arguments import read_yaml
 from mmsent.dataset_scripts.common_files import read_bytes
+from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -30,8 +31,10 @@ class RunParser(OneLineParser, HfArgumentParser):
     """The parser of the arguments of train.py."""
 
 
-def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, DataArguments, RunArguments]:
-    """Parse the command line. The recipe that `--config` names sets the defaults.
+def parse_arguments(
+    argv: list[str], description: str, preset: dict[str, Any] | None = None
+) -> tuple[ModelArguments, DataArguments, RunArguments]:
+    """Parse the command line. The recipe that `--config` names sets the defaults, before those of a preset.
 
     An unknown name, a wrong type or an unreadable recipe ends the program with a message and exit code 2.
     """
@@ -40,11 +43,16 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
     recipe_parser = OneLineParser(add_help=False, allow_abbrev=False)
     recipe_parser.add_argument("--config", type=Path)
     recipe = recipe_parser.parse_known_args(argv)[0].config
+    defaults = dict(preset or {})
     if recipe is not None:
         try:
-            parser.set_defaults(**_read_recipe(recipe, parser))
+            values = _read_recipe(recipe, parser)
         except (OSError, ValueError, yaml.YAMLError, StrictDataclassFieldValidationError) as error:
             parser.error(f"recipe {recipe}: {error}")
+        for name in ("model_kwargs", "processor_kwargs"):  # words that extend those of a preset
+            values[name] = [*defaults.get(name, []), *values.get(name, [])]
+        defaults |= values
+    parser.set_defaults(**defaults)
     try:
         model_args, data_args, run_args, _, unknown = parser.parse_args_into_dataclasses(
             argv, return_remaining_strings=True, look_for_args_file=False
@@ -53,7 +61,9 @@ def parse_arguments(argv: list[str], description: str) -> tuple[ModelArguments, 
         parser.error(str(error))
     if unknown:
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
-    run_args.output_dir = run_args.output_dir or f"runs/{Path(data_args.dataset).name}-{model_args.architecture}"
+    path = Path(data_args.dataset)
+    corpus = path.stem if path.suffix.lower() in TABLES else path.name
+    run_args.output_dir = run_args.output_dir or f"runs/{corpus}-{run_args.preset or model_args.architecture}"
     return model_args, data_args, run_args
 
 

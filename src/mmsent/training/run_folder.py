@@ -35,12 +35,15 @@ from mmsent.dataset_scripts.common_files import (
     locked,
     read_json,
 )
+from mmsent.evaluation.report_page import REPORT_PAGE
 
 RUN, SETTINGS, CONTENTS = "run.json", "settings.json", "contents.json"
 ADAPTER, CURVES = "adapter", "learning_curves.png"
+SEARCH = ("search.db", "search.json")  # of a search, which runs before the training and goes on where it was stopped
 # What a finished run has written beside its checkpoints; tokenizers of other families have files of other names.
 OUTPUTS = (
-    *(RUN, SETTINGS, ADAPTER, CURVES, "predictions_*.jsonl", "confusion_*.png"),
+    *(RUN, SETTINGS, ADAPTER, CURVES, REPORT_PAGE, "splits.json"),
+    *("predictions_*.jsonl", "confusion_*.png", "reliability_*.png"),
     *("model*.safetensors", "model.safetensors.index.json", "config.json", TRAINING_ARGS_NAME),
     *("processor_config.json", "preprocessor_config.json", "tokenizer*", "special_tokens_map.json"),
     *("added_tokens.json", "vocab.*", "merges.txt", "*.model", "chat_template.jinja"),
@@ -54,7 +57,7 @@ RESUMABLE_ARGUMENTS = {
     *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
-    *("local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
+    *("calibrate", "local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
 }
 RESUMABLE_PREFIXES = ("hub_", "trackio_")
 TORCH_SAVE_ERRORS = ("PytorchStreamWriter", "inline_container")  # Parts of the messages of torch.save's RuntimeErrors.
@@ -210,7 +213,8 @@ def begin(run: Path, settings: dict, overwrite: bool) -> None:
     if overwrite:
         for path in [*_checkpoint_folders(run), *chain.from_iterable(map(run.glob, OUTPUTS))]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        others = sorted(path.name for path in run.iterdir() if not path.name.startswith((".", "tmp-")))
+        others = sorted({path.name for path in run.iterdir()} - {*SEARCH})
+        others = [name for name in others if not name.startswith((".", "tmp-"))]
         if others:
             print(f"{run} keeps what mmsent has not written there: {join_names(others)}", flush=True)
     _remove_leftovers(run)

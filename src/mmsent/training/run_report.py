@@ -1,5 +1,6 @@
 """Save the trained model of a run, score it, and describe the run in run.json."""
 
+import json
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -7,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from peft import PeftModel
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from mmsent.dataset_scripts.common_files import content_hash, join_names
+from mmsent.dataset_scripts.common_files import atomic_write, content_hash
+from mmsent.evaluation.calibration import calibration_report, fit_temperature
 from mmsent.evaluation.reports import write_predictions
-from mmsent.evaluation.scores import majority_score, score
+from mmsent.evaluation.scores import check_finite, majority_score, score
 from mmsent.evaluation.subgroups import subgroup_scores
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -49,23 +51,46 @@ def save_model(trainer: MultimodalTrainer, output_dir: Path) -> None:
 
 
 def score_splits(trainer: MultimodalTrainer, posts: RunPosts, output_dir: Path) -> dict[str, dict[str, dict]]:
-    """Predict the validation and test splits, write the predictions, and return the scores for run.json."""
+    """Predict the validation and test splits, fit the temperature on validation, write it into the saved model, write
+    the predictions, and return the scores and the calibration for run.json."""
     scores, majority, labels = {}, {}, posts.labels
-    for split in ("validation", "test"):
-        if split not in posts.splits:
-            continue
-        logits, outline = trainer.predict(posts.splits[split]).predictions, posts.outlines[split]
-        unscored = [post_id for post_id, row in zip(outline["id"], logits, strict=True) if not np.isfinite(row).all()]
-        if unscored:
-            raise ValueError(f"{split}: the scores of {len(unscored)} posts are not finite: {join_names(unscored)}")
-        predictions = logits.argmax(-1)
+    splits = [split for split in ("validation", "test") if split in posts.splits]
+    all_logits = {split: predict_split(trainer, posts, split) for split in splits}
+    fitted_on = "validation" if trainer.args.calibrate and "validation" in splits else None
+    temperature = fit_temperature(all_logits[fitted_on], np.asarray(labels[fitted_on])) if fitted_on else 1.0
+    trainer.model.config.score_temperature = temperature
+    if trainer.is_world_process_zero():
+        for folder in (output_dir, output_dir / ADAPTER):
+            write_temperature(folder / CONFIG_NAME, temperature)
+    for split, logits in all_logits.items():
+        predictions, outline = logits.argmax(-1), posts.outlines[split]
         scores[split] = score(predictions, labels[split], posts.label_names)
         scores[split]["subgroups"] = subgroup_scores(outline, predictions, labels[split])
         majority[split] = majority_score(labels["train"], labels[split], posts.label_names)
         if trainer.is_world_process_zero():
             path = output_dir / f"predictions_{split}.jsonl"
-            write_predictions(path, outline["id"], labels[split], logits, posts.label_names)
-    return {"scores": scores, "majority": majority}
+            write_predictions(path, outline["id"], labels[split], logits, posts.label_names, temperature)
+    calibration = calibration_report(all_logits, labels, temperature, fitted_on)
+    return {"scores": scores, "majority": majority, "calibration": calibration}
+
+
+def predict_split(trainer: MultimodalTrainer, posts: RunPosts, split: str) -> np.ndarray:
+    """Return the logits (N, C) of a split.
+
+    Raises:
+        ValueError: If logits are not finite.
+    """
+    logits = trainer.predict(posts.splits[split]).predictions
+    check_finite(logits, posts.outlines[split]["id"], split)
+    return logits
+
+
+def write_temperature(config_file: Path, temperature: float) -> None:
+    """Write the temperature into the config.json of a saved model, if there is one."""
+    if config_file.exists():
+        config = json.loads(config_file.read_text(encoding="utf-8")) | {"score_temperature": temperature}
+        with atomic_write(config_file) as temporary:
+            temporary.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def run_report(

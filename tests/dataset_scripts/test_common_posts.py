@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from mmsent.dataset_scripts import common_tables
-from mmsent.inference.post_files import PostFile, open_posts
+from mmsent.dataset_scripts.common_posts import PostFile, open_posts
 
 
 def read_posts(posts: PostFile) -> tuple[dict[int, dict], dict[int, str]]:
@@ -57,8 +57,8 @@ def test_images_in_parquet(tmp_path, several):
 @pytest.mark.parametrize(
     ("name", "chosen", "message"),
     [
-        ("posts.csv", {"text": "message"}, "has no column message; its columns are nr, tweet"),
-        ("posts.csv", {}, "its columns are nr, tweet. Choose one with --text_column"),
+        ("posts.csv", {"text": "message"}, "has no column message; its columns are nr, words"),
+        ("posts.csv", {}, "its columns are nr, words. Choose one with --text_column"),
         ("none.csv", {}, "There is no file"),
         ("posts.xlsx", {}, "is neither a folder nor one of .csv"),
         ("empty", {}, "has no posts"),
@@ -66,7 +66,7 @@ def test_images_in_parquet(tmp_path, several):
     ],
 )
 def test_what_cannot_be_opened(tmp_path, name, chosen, message):
-    (tmp_path / "posts.csv").write_text("nr,tweet\n1,good\n")
+    (tmp_path / "posts.csv").write_text("nr,words\n1,good\n")
     (tmp_path / "broken.csv").write_bytes(b"text,caf\xe9\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=message):
