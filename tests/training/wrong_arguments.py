@@ -41,6 +41,7 @@ COMMAND_LINE = {
     "--logging_strategy steps --logging_steps 1.5": "logging_steps",
     "--metric_for_best_model best": "metric_for_best_model.*best",
     "--metric_for_best_model test_accuracy": "metric_for_best_model.*test_accuracy",
+    "--metric_for_best_model f1_nothing": "metric_for_best_model=f1_nothing.*f1_neutral",
     "--greater_is_better maybe": "greater_is_better",
     "--label_smoothing_factor 1.5": "label_smoothing_factor=1.5",
     "--adam_beta1 1": "adam_beta1=1",
@@ -110,7 +111,7 @@ FOLDERS = {
 CORPUS = {
     "--dataset nothing": "dataset.*nothing",
     "--dataset {nothing}": "dataset.*nothing",
-    "--dataset ./nothing": "dataset.*nothing",
+    "--dataset ./nothing": "dataset.*There is no folder ./nothing",
     "--dataset {words}": "dataset.*words",
     "--dataset {folder}": "dataset.*folder",
     "--dataset {plain_table}": "plain_table.*column",
