@@ -58,7 +58,7 @@ def saved(request, backbones, tmp_path_factory):
         for path, image in zip(paths, images, strict=True):
             image.save(path)
         posts["images"][post] = [str(path) for path in paths]
-    tests = [item for item in request.session.items if "saved" in getattr(item, "fixturenames", ())]
+    tests = [item for item in request.session.items if item.path == request.path and "saved" in item.fixturenames]
     rows = {(item.callspec.params["architecture"], item.callspec.params["encoders"]) for item in tests}
     for architecture, encoders in rows:
         processor, model = tiny.build(architecture, encoders, {k: str(v) for k, v in own_backbones.items()})
