@@ -1,6 +1,6 @@
 """Train a model on a corpus and score it.
 
-    accelerate launch train.py [--config configs/<corpus>/<model>.yaml] [--key value ...]
+    accelerate launch train.py [--config configs/<corpus>/<model>.yaml [--row NAME]] [--key value ...]
 
 Without arguments, the default model is trained on the embedded corpus `sample_posts`.
 """

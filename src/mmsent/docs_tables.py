@@ -16,8 +16,10 @@ from transformers import TrainingArguments
 
 from mmsent import modeling
 from mmsent.cli import COMMANDS
+from mmsent.evaluation.published import papers, published_rows, table_name
 from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
+from mmsent.training.recipes import load_recipe
 
 HEADINGS = {"Model": ModelArguments, "Corpus": DataArguments, "Training": RunArguments}
 
@@ -91,3 +93,34 @@ def _meaning(metadata: dict, hint: object) -> str:
     help = (metadata.get("help") or "As in transformers.").replace("|", "\\|")
     choices = metadata.get("choices") or (get_args(hint) if get_origin(hint) is Literal else ())
     return help + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")
+
+
+def published(configs: Path = Path("configs")) -> str:
+    """Return the rows of the papers' tables as Markdown, each with its figures and its recipe or why it has none."""
+    recipes, lines = published_recipes(configs), []
+    for paper, content in papers().items():
+        lines += [f"### {content['title']} ({content['source']})", "", content.get("note", ""), ""]
+        for table, part in content["tables"].items():
+            note = f": {part['note']}" if "note" in part else ""
+            lines += [f"**{table_name(table)[0].upper()}{table_name(table)[1:]}**{note}", ""]
+            lines += [f"| row | corpus | {' | '.join(part['metrics'])} | recipe |", "|---" * (len(part["metrics"]) + 3) + "|"]
+            for name in part["rows"]:
+                row = published_rows()[f"{paper}/{table}/{name}"]
+                for corpus, figures in row.figures.items():
+                    where = "; ".join(recipes.get((row.key, corpus), [row.without_recipe]))
+                    cells = [row.name, corpus, *figures.values(), where + (f" ({row.note})" if row.note else "")]
+                    lines.append(f"| {' | '.join(cells)} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def published_recipes(configs: Path) -> dict[tuple[str, str], list[str]]:
+    """Return the recipes that repeat a published row on a corpus, by the row's key and the corpus."""
+    recipes: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(configs.glob("*/*.yaml")):
+        for name, recipe in load_recipe(path).items():
+            keys = recipe.get("published", [])
+            for key in [keys] if isinstance(keys, str) else keys:
+                label = f"`{path.parent.name}/{path.name}`" + (f" `{name}`" if name else "")
+                recipes.setdefault((key, recipe["dataset"]), []).append(label)
+    return recipes

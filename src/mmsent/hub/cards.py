@@ -8,6 +8,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedConfig
 
 from mmsent.dataset_scripts import CORPORA, corpus_class
+from mmsent.evaluation.published import describe_published
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted-F1"}
@@ -59,6 +60,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         scores=scores,
         majority=run["majority"][split],
         score_rows=[(name, system, rows[name]) for name in run["scores"] for system, rows in systems.items()],
+        published=describe_published(settings.get("published", []), settings["dataset"]),
         chosen_on_validation=settings["load_best_model_at_end"],
         subgroups=[
             (_cell(name), row) for name, row in sorted(scores["subgroups"].items(), key=lambda i: i[1]["accuracy"])

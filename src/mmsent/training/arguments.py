@@ -203,6 +203,11 @@ class DataArguments:
     text_augmentation: str | None = HfArg(
         default=None, help="Column with a paraphrase of the text, which replaces it at random in half of the epochs."
     )
+    synonyms: str | None = HfArg(
+        default=None,
+        help="Replace a tenth of the words of training texts by synonyms, drawn anew in every epoch: 'wordnet', or a "
+        "text file with one group of synonyms per line, separated by commas.",
+    )
     min_confidence: float | None = HfArg(
         default=None,
         help="Train only on posts to whose label the model of init_from gives a higher probability (MVSO: 0.6).",
@@ -237,6 +242,10 @@ class RunArguments(TrainingArguments):
         default=None,
         help="Choose the architecture, the encoders and the schedule by the corpus and the hardware, and print the "
         "choice: 'fast' needs no pretrained encoder, 'balanced' has two small frozen ones, 'best' trains them.",
+    )
+    published: list[str] = HfArg(
+        default_factory=list,
+        help="Rows of the papers' tables that the run repeats, as PAPER/TABLE/ROW; the card quotes their figures.",
     )
     search: int | None = HfArg(
         default=None, help="Number of settings to try on the validation posts before the training; needs Optuna."

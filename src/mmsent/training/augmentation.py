@@ -8,6 +8,8 @@ from torchvision.transforms import v2
 
 from mmsent.modeling.common_images import load_image
 
+from .synonyms import load_synonyms, replace_words
+
 
 class AugmentedPosts(Dataset):
     """The posts of a training split with changes that are drawn anew in each epoch, as CLMLF and MDSE do.
@@ -21,13 +23,22 @@ class AugmentedPosts(Dataset):
             a rectangle of 2 to 33 % black in half of them.
         text_augmentation: A column with a paraphrase of the text, for example a back-translation, which replaces the
             text with a probability of one half.
+        synonyms: Source of the synonyms that replace a tenth of the words of the text, see `load_synonyms`.
     """
 
-    def __init__(self, posts, image_augmentation: list[str], text_augmentation: str | None, seed: int):
+    def __init__(
+        self,
+        posts,
+        image_augmentation: list[str],
+        text_augmentation: str | None,
+        seed: int,
+        synonyms: str | None = None,
+    ):
         self.posts = posts
         self.image_augmentation = image_augmentation
         self.text_augmentation = text_augmentation
         self.seed = seed
+        self.synonyms = None if synonyms is None else load_synonyms(synonyms)
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent data workers read it too
 
     def set_epoch(self, epoch: int) -> None:
@@ -46,6 +57,8 @@ class AugmentedPosts(Dataset):
                 post["images"] = [self._change(load_image(image)) for image in post["images"]]
             if self.text_augmentation is not None and post[self.text_augmentation] and torch.rand(()) < 0.5:
                 post["text"] = post[self.text_augmentation]
+            if self.synonyms is not None and post["text"]:
+                post["text"] = replace_words(post["text"], self.synonyms)
         return post
 
     def _change(self, image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
-"""Measure a recipe over several seeds, or the baseline for it, and write the scores to results/.
+"""Measure a recipe, or its rows, over several seeds, or the baseline for it, and write the scores to results/.
 
     mmsent benchmark configs/mvsa_single/comn_minilm_efficientnet.yaml --seeds 0 1 2 -- --data_dir MVSA_Single ...
+    mmsent benchmark configs/mvsa_single/comn.yaml --rows hop2 hop3 -- --data_dir MVSA_Single ...
     mmsent benchmark configs/mvsa_single/comn_minilm_efficientnet.yaml --baseline -- --data_dir MVSA_Single ...
     mmsent benchmark --table
 
@@ -23,6 +24,7 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mmsent.dataset_scripts.common_arguments import exit_with_one_line, naming
 from mmsent.dataset_scripts.common_files import read_json
 from mmsent.evaluation.scores import score
 
@@ -30,7 +32,7 @@ from .build import build
 from .collator import PostCollator
 from .feature_cache import encode_features
 from .posts import load_posts
-from .recipes import parse_arguments
+from .recipes import load_recipe, parse_arguments, select_row
 from .run_report import PACKAGES
 
 RESULTS, TRAIN = Path("results"), Path("train.py")  # in the working directory
@@ -38,13 +40,17 @@ METRICS = ("accuracy", "macro_f1", "weighted_f1")
 CALIBRATION = ("ece", "nll", "brier")
 
 
-def run_seeds(recipe: Path, seeds: list[int], arguments: list[str]) -> dict:
-    """Train once per seed, each time in a new process, and summarize the scores of the runs."""
+def run_seeds(arguments: list[str], seeds: list[int]) -> dict:
+    """Train once per seed, each time in a new process, and summarize the scores of the runs.
+
+    Args:
+        arguments: The arguments of train.py, with the recipe.
+    """
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             output_dir = Path(folder, str(seed))
-            command = [sys.executable, str(TRAIN), "--config", str(recipe), *arguments]
+            command = [sys.executable, str(TRAIN), *arguments]
             subprocess.run([*command, "--seed", str(seed), "--output_dir", str(output_dir)], check=True)
             runs.append(read_json(output_dir / "run.json"))
     scores = {
@@ -77,13 +83,13 @@ def summarize_calibration(reports: list[dict]) -> dict:
     return summary
 
 
-def run_baseline(recipe: Path, arguments: list[str]) -> dict:
+def run_baseline(arguments: list[str]) -> dict:
     """Score a logistic regression on the mean text vector and the mean image vector of the recipe's frozen encoders.
 
     The features are standardised. Five-fold cross-validation on the training split selects the strength of the
     regularisation. The baseline has no random seed.
     """
-    model_args, data_args, run_args = parse_arguments(["--config", str(recipe), *arguments], __doc__)
+    model_args, data_args, run_args = parse_arguments(arguments, __doc__)
     run_args.eval_strategy = "no"  # the baseline needs no validation split
     posts = load_posts(data_args, run_args)
     processor, model = build(model_args, posts.outlines["train"]["text"], dict(enumerate(posts.label_names)))
@@ -154,17 +160,31 @@ def _percent(summary: dict) -> str:
     return f"{100 * summary['mean']:.1f}{deviation}"
 
 
+def measure(args: argparse.Namespace, row: str | None, arguments: list[str]) -> None:
+    """Measure a recipe, or a row of it, and write the result with the command that repeats it."""
+    config = ["--config", str(args.recipe), *(["--row", row] if row else []), *arguments]
+    result = run_baseline(config) if args.baseline else run_seeds(config, args.seeds)
+    stem = f"{args.recipe.stem}_{row}" if row else args.recipe.stem
+    path = RESULTS / args.recipe.parent.name / f"{args.name or 'logistic_regression_' * args.baseline + stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    words = ["mmsent", "benchmark", str(args.recipe), *(["--rows", row] if row else [])]
+    words += ["--baseline"] if args.baseline else ["--seeds", *map(str, args.seeds)]
+    words += ["--name", args.name] if args.name else []
+    path.write_text(json.dumps({"command": shlex.join([*words, "--", *arguments]), **result}, indent=2) + "\n")
+
+
 def main() -> int | None:
     """Run the command `mmsent benchmark`."""
     argv = sys.argv[1:]
     end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path, nargs="?", help="YAML file in configs/")
+    parser.add_argument("--rows", nargs="+", help="rows of a recipe that has several; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the trainings (0 1 2)")
     parser.add_argument(
         "--baseline", action="store_true", help="score a logistic regression on the recipe's frozen encoders instead"
     )
-    parser.add_argument("--name", help="name of the result; the name of the recipe by default")
+    parser.add_argument("--name", help="name of the result; that of the recipe and its row by default")
     parser.add_argument("--table", action="store_true", help="print the tables of all results and stop")
     args = parser.parse_args(argv[:end])
     if args.table:
@@ -174,11 +194,13 @@ def main() -> int | None:
         parser.error("name a recipe, or use --table")
     if not TRAIN.exists():
         parser.error(f"there is no {TRAIN} in {Path.cwd()}: run mmsent benchmark in a checkout of the repository")
-    arguments = argv[end + 1 :]
-    result = run_baseline(args.recipe, arguments) if args.baseline else run_seeds(args.recipe, args.seeds, arguments)
-    name = args.name or ("logistic_regression_" if args.baseline else "") + args.recipe.stem
-    path = RESULTS / args.recipe.parent.name / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = shlex.join(["mmsent", "benchmark", *sys.argv[1:]])
-    path.write_text(json.dumps({"command": command, **result}, indent=2) + "\n")
+    with exit_with_one_line("mmsent benchmark"):
+        with naming(f"recipe {args.recipe}"):
+            rows = args.rows or list(load_recipe(args.recipe))
+            for row in rows:
+                select_row(args.recipe, row)
+        if args.name and len(rows) > 1:
+            raise ValueError(f"name={args.name} is that of one result: name one row with --rows.")
+        for row in rows:
+            measure(args, row, argv[end + 1 :])
     print(table())

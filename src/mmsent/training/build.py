@@ -228,10 +228,9 @@ def build_trainer(
         return {name: value for name, value in scores.items() if isinstance(value, float)}
 
     train_posts = posts.splits["train"]
-    if data_args.image_augmentation or data_args.text_augmentation:
-        train_posts = AugmentedPosts(
-            train_posts, data_args.image_augmentation, data_args.text_augmentation, run_args.seed
-        )
+    changes = (data_args.image_augmentation, data_args.text_augmentation)
+    if any(changes) or data_args.synonyms:
+        train_posts = AugmentedPosts(train_posts, *changes, run_args.seed, data_args.synonyms)
     disable_progress_bar()  # bars of weights that are read and written would interrupt that of the training
     patience = run_args.early_stopping_patience
     trainer = MultimodalTrainer(

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, Trainer, get_scheduler
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
+from mmsent.evaluation.published import check_published
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
 from mmsent.modeling.common_loading import load_processor
@@ -17,6 +18,7 @@ from .arguments import DataArguments, ModelArguments, RunArguments
 from .build import encoder_arguments, planned_config
 from .feature_cache import NEEDS_FROZEN
 from .streaming import adapt_arguments
+from .synonyms import load_synonyms
 
 COUNTS = ("max_length", "max_aspect_length", "max_images", "vocab_size", "image_size")
 NEED_A_MODEL = ("galore", "apollo", "lomo")  # optimizers that cannot be made without the model
@@ -40,6 +42,9 @@ def check_model(model_args: ModelArguments, data_args: DataArguments, run_args: 
     Raises:
         ValueError: If they cannot be used so. The message names the argument.
     """
+    if data_args.synonyms is not None:
+        with naming(f"synonyms={data_args.synonyms}"):
+            load_synonyms(data_args.synonyms)
     config = planned_config(model_args)
     trained = [name for name in ("text", "image") if not getattr(config, f"freeze_{name}")]
     if data_args.cache_features:
@@ -64,13 +69,15 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
             "resume_from_checkpoint: give the output_dir of the interrupted run, which continues from its latest "
             "checkpoint."
         )
+    check_published(run_args.published)
     if run_args.early_stopping_patience is not None and run_args.eval_strategy == "no":
         raise ValueError("early_stopping_patience needs evaluations: set eval_strategy to epoch or steps.")
     if model_args.lora_alpha is not None and model_args.lora_rank is None:
         raise ValueError(f"lora_alpha={model_args.lora_alpha} needs lora_rank.")
     if model_args.word_vectors is not None and not Path(model_args.word_vectors).is_file():
         raise ValueError(f"word_vectors={model_args.word_vectors}: there is no such file.")
-    if data_args.cache_features and (data_args.image_augmentation or data_args.text_augmentation):
+    changes = (data_args.image_augmentation, data_args.text_augmentation, data_args.synonyms)
+    if data_args.cache_features and any(changes):
         raise ValueError("cache_features cannot be combined with augmentation, which changes the posts.")
     if data_args.streaming:
         conflicts = {

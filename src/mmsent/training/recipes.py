@@ -34,24 +34,29 @@ class RunParser(OneLineParser, HfArgumentParser):
 def parse_arguments(
     argv: list[str], description: str, preset: dict[str, Any] | None = None
 ) -> tuple[ModelArguments, DataArguments, RunArguments]:
-    """Parse the command line. The recipe that `--config` names sets the defaults, before those of a preset.
+    """Parse the command line. The recipe that `--config` names sets the defaults, before those of a preset; of a recipe
+    with several rows, `--row` names one.
 
     An unknown name, a wrong type or an unreadable recipe ends the program with a message and exit code 2.
     """
     parser = RunParser(ARGUMENTS, description=description, allow_abbrev=False)
     parser.add_argument("--config", metavar="RECIPE", help="YAML file of arguments, which the command line overrides.")
+    parser.add_argument("--row", metavar="NAME", help="Row of a recipe that has several.")
     recipe_parser = OneLineParser(add_help=False, allow_abbrev=False)
     recipe_parser.add_argument("--config", type=Path)
-    recipe = recipe_parser.parse_known_args(argv)[0].config
+    recipe_parser.add_argument("--row")
+    named = recipe_parser.parse_known_args(argv)[0]
     defaults = dict(preset or {})
-    if recipe is not None:
+    if named.config is not None:
         try:
-            values = _read_recipe(recipe, parser)
+            values = _typed_values(select_row(named.config, named.row), parser)
         except (OSError, ValueError, yaml.YAMLError, StrictDataclassFieldValidationError) as error:
-            parser.error(f"recipe {recipe}: {error}")
+            parser.error(f"recipe {named.config}: {error}")
         for name in ("model_kwargs", "processor_kwargs"):  # words that extend those of a preset
             values[name] = [*defaults.get(name, []), *values.get(name, [])]
         defaults |= values
+    elif named.row is not None:
+        parser.error(f"row {named.row}: name its recipe with --config.")
     parser.set_defaults(**defaults)
     try:
         model_args, data_args, run_args, _, unknown = parser.parse_args_into_dataclasses(
@@ -63,15 +68,52 @@ def parse_arguments(
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
     path = Path(data_args.dataset)
     corpus = path.stem if path.suffix.lower() in TABLES else path.name
-    run_args.output_dir = run_args.output_dir or f"runs/{corpus}-{run_args.preset or model_args.architecture}"
+    parts = [corpus, run_args.preset or model_args.architecture, *([named.row] if named.row else [])]
+    run_args.output_dir = run_args.output_dir or f"runs/{'-'.join(dict.fromkeys(parts))}"
     return model_args, data_args, run_args
 
 
-def _read_recipe(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Return the arguments that a recipe sets, each of the type of its field."""
-    recipe = read_yaml(read_bytes(path).decode("utf-8"))
-    if not isinstance(recipe, dict):
+def load_recipe(path: Path) -> dict[str | None, dict[str, Any]]:
+    """Return the entries of each row of a recipe, by its name. A recipe without `rows` has one, whose name is None.
+
+    A row has the entries that all rows share with those that it changes, name by name in mappings like `model_kwargs`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not a recipe.
+    """
+    shared = read_yaml(read_bytes(path).decode("utf-8"))
+    if not isinstance(shared, dict):
         raise ValueError("the file does not hold 'key: value' lines")
+    rows = shared.pop("rows", {None: {}})
+    if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
+        raise ValueError("rows: give the name of each row with the entries that it changes")
+    return {name if name is None else str(name): _merge(shared, row) for name, row in rows.items()}
+
+
+def _merge(shared: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    merged = shared | row
+    for key in shared.keys() & row.keys():
+        if isinstance(shared[key], dict) and isinstance(row[key], dict):
+            merged[key] = shared[key] | row[key]
+    return merged
+
+
+def select_row(path: Path, row: str | None) -> dict[str, Any]:
+    """Return the entries of a row of a recipe, or of a recipe without rows.
+
+    Raises:
+        ValueError: If the recipe does not have the row, or has rows and none is named.
+    """
+    rows = load_recipe(path)
+    if row not in rows:
+        known = "it has no rows" if None in rows else f"it has the rows {', '.join(rows)}"
+        raise ValueError(f"{known}: " + ("name one with --row" if row is None else f"there is no row {row}"))
+    return rows[row]
+
+
+def _typed_values(recipe: dict[str, Any], parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Return the arguments that a recipe sets, each of the type of its field."""
     types = {name: hint for arguments in ARGUMENTS for name, hint in get_type_hints(arguments).items()}
     actions = {action.dest: action for action in reversed(parser._actions) if action.dest in types}
     values = {}

@@ -57,7 +57,7 @@ RESUMABLE_ARGUMENTS = {
     *("disable_tqdm", "report_to", "run_name", "project", "log_level", "log_level_replica", "log_on_each_node"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
     *("dataloader_prefetch_factor", "dataloader_multiprocessing_context"),
-    *("calibrate", "local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict"),
+    *("calibrate", "local_rank", "skip_memory_metrics", "do_train", "do_eval", "do_predict", "published"),
 }
 RESUMABLE_PREFIXES = ("hub_", "trackio_")
 TORCH_SAVE_ERRORS = ("PytorchStreamWriter", "inline_container")  # Parts of the messages of torch.save's RuntimeErrors.
