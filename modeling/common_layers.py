@@ -27,7 +27,7 @@ class GuidedProjection(nn.Linear):
 
 
 class GuidedAttention(nn.Module):
-    """Attention to a memory, guided by a vector that may come from the other modality (CoMN, equations 7 to 14).
+    """Attention to a memory, guided by a vector that may come from the other modality (CoMN, equations 9 to 16).
 
     With memory slots `m_i` and a guide `v`:
 

@@ -23,11 +23,11 @@ from .common_processing import MultimodalProcessor
 class CoMNConfig(MultimodalConfig):
     """Config of the co-memory network: the fields of `MultimodalConfig` and these.
 
-    Each row of the paper's Table 2 is one setting. MN-Hop1 is `hops=1`; MN-Hop2 is `hops=2, cross="none"`;
+    Each row of the paper's Table 1 is one setting. MN-Hop1 is `hops=1`; MN-Hop2 is `hops=2, cross="none"`;
     MN-Hop2+text2img and MN-Hop2+img2text are `cross="text2image"` and `cross="image2text"`; CoMN-HopK is `hops=K`.
 
     Args:
-        hops: The number of passes over the memories, at least 1. Learned vectors guide the first (equations 1 to 6).
+        hops: The number of passes over the memories, at least 1. Learned vectors guide the first (equations 1 to 8).
         cross: Whose vector guides the attention from the second hop on. `"both"`: the vector of the other modality
             guides each memory (CoMN). `"text2image"`: the text guides the image, and its own vector guides the text.
             `"image2text"`: the reverse. `"none"`: each is guided by its own vector. The paper gives no equations for
@@ -69,7 +69,7 @@ class CoMNProcessor(MultimodalProcessor):
 
 
 class FirstHop(nn.Module):
-    """Attention guided by a learned vector: `h_i = tanh(W m_i + b)`, weights `softmax(h_i·q)` (equations 1 to 6)."""
+    """Attention guided by a learned vector: `h_i = tanh(W m_i + b)`, weights `softmax(h_i·q)` (equations 1 to 8)."""
 
     def __init__(self, memory_size: int):
         super().__init__()
@@ -138,7 +138,7 @@ class CoMNModel(CoMNPreTrainedModel):
         for hop in range(self.config.hops):
             text_guide = v_image if self.image_guides_text else v_text
             image_guide = v_text if self.text_guides_image else v_image
-            # Both modalities read the vectors of the previous hop (equations 7 to 14).
+            # Both modalities read the vectors of the previous hop (equations 9 to 16).
             v_text = self._hop(self.text_hops, hop, tokens, text_mask, text_guide, text_attentions)
             v_image = self._hop(self.image_hops, hop, image_memory, slot_mask, image_guide, image_attentions)
         return MultimodalOutput(
@@ -167,7 +167,7 @@ class CoMNModel(CoMNPreTrainedModel):
 
 
 class CoMNForSequenceClassification(MultimodalForSequenceClassification, CoMNPreTrainedModel):
-    """CoMN with the paper's classifier, `softmax(W[v_text; v_image])` (equation 15), trained with cross-entropy."""
+    """CoMN with the paper's classifier, `softmax(W[v_text; v_image])` (equation 17), trained with cross-entropy."""
 
     _auto_class = "AutoModelForSequenceClassification"
     model_class = CoMNModel

@@ -39,6 +39,10 @@ def test_the_table_of_architectures_is_generated():
     assert between("architectures.md", "architectures") == docs_tables.architectures().strip()
 
 
+def test_the_tables_of_the_papers_are_generated():
+    assert between("reproduce.md", "published") == docs_tables.published(ROOT / "configs").strip()
+
+
 def test_the_table_of_corpora_names_all():
     first_cells = "".join(re.findall(r"^\| (`.*?) \|", TEXTS["corpora.md"], re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(CORPORA)

@@ -103,7 +103,8 @@ def published(configs: Path = Path("configs")) -> str:
         for table, part in content["tables"].items():
             note = f": {part['note']}" if "note" in part else ""
             lines += [f"**{table_name(table)[0].upper()}{table_name(table)[1:]}**{note}", ""]
-            lines += [f"| row | corpus | {' | '.join(part['metrics'])} | recipe |", "|---" * (len(part["metrics"]) + 3) + "|"]
+            header = ["row", "corpus", *part["metrics"], "recipe"]
+            lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
             for name in part["rows"]:
                 row = published_rows()[f"{paper}/{table}/{name}"]
                 for corpus, figures in row.figures.items():

@@ -131,6 +131,14 @@ def test_the_card_of_a_corpus_that_must_not_be_redistributed(card_of, trained):
     assert "## Limitations" in card
 
 
+def test_the_card_quotes_the_figures_that_the_recipe_repeats(card_of):
+    figures = "- accuracy 70.07, F1 68.03 (CoMN-Hop2; CoMN: Xu, Mao, Chen, SIGIR 2018, Table 1)\n"
+    keys = ["comn/1/CoMN-Hop2", "mimn/all models/MIMN"]
+    card = card_of("comn", dataset="mvsa_single", published=keys)
+    assert f"\n\nThe recipe follows a paper, which reports in percent:\n{figures}\n" in card
+    assert "follows a paper" not in card_of("comn", dataset="sample_posts", published=keys)
+
+
 def test_a_dry_run(trained, tmp_path, monkeypatch, capsys):
     dry = tmp_path / "dry"
     argv = ["model", str(trained), "--repo_id", "me/model", "--dry_run", str(dry)]

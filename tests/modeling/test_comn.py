@@ -38,7 +38,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def first_hop(hop, memory):
-    """h_i = tanh(W m_i + b); weights softmax(h_i · q); v = sum of weights times m_i (equations 1 to 6)."""
+    """h_i = tanh(W m_i + b); weights softmax(h_i · q); v = sum of weights times m_i (equations 1 to 8)."""
     return softmax([np.tanh(linear(hop.memory_proj, slot)) @ hop.query.numpy() for slot in memory])
 
 

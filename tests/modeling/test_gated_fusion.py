@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-import yaml
 from by_hand import IMAGES, TEXT, bilstm, features, linear, random_model, small_config, unpadded, untrained
 
 from mmsent.modeling import ARCHITECTURES
@@ -18,6 +17,7 @@ from mmsent.modeling.gated_fusion import (
     GatedFusionModel,
     last_states,
 )
+from mmsent.training.recipes import select_row
 
 SIZE, IMAGE_SIZE, HIDDEN = 5, 6, 3
 LABELS = torch.tensor([0, 1, 2, 0])
@@ -171,9 +171,9 @@ def count(module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def published(name: str, **encoders) -> GatedFusionForSequenceClassification:
-    """Return the model of a recipe for two classes, with tiny encoders."""
-    recipe = yaml.safe_load((tiny.ROOT / f"configs/mvso/gated_fusion_{name}.yaml").read_text())
+def published(name: str, row: str, **encoders) -> GatedFusionForSequenceClassification:
+    """Return the model of a row of a recipe for two classes, with tiny encoders."""
+    recipe = select_row(tiny.ROOT / f"configs/mvso/gated_fusion_{name}.yaml", row)
     assert recipe["architecture"] == "gated_fusion"
     fields = GatedFusionConfig(**recipe["model_kwargs"], id2label={0: "a", 1: "b"}, **encoders)
     return ARCHITECTURES["gated_fusion"].classifier(fields)
@@ -181,7 +181,7 @@ def published(name: str, **encoders) -> GatedFusionForSequenceClassification:
 
 def test_parameters_of_the_image_classifier():
     """Dense layers of 2048, 1024 and 512 and softmax over two classes, on the 4,096 numbers of AlexNet."""
-    model = published("image", image_hidden_size=4096)
+    model = published("image", "table2_model2", image_hidden_size=4096)
     dense = 4096 * 2048 + 2048 + 2048 * 1024 + 1024 + 1024 * 512 + 512
     assert count(model.gated_fusion.image_layers) == dense == 11_013_632
     assert count(model.classifier) == 512 * 2 + 2
@@ -192,27 +192,27 @@ def test_parameters_of_the_image_classifier():
 
 def test_parameters_of_the_text_classifier():
     """A BiLSTM of 300 units per direction over 200 numbers per word; PyTorch has two biases where Keras has one."""
-    model = published("text")
+    model = published("text", "classes")
     assert count(model.gated_fusion.lstm) == 2 * 4 * 300 * (200 + 300 + 2)
     assert count(model.classifier) == 600 * 2 + 2
 
 
 def test_sizes_of_the_fusions():
     sizes = {"image_hidden_size": 2048, "image_regions": 49}
-    assert published("concat", **sizes).classifier.in_features == 600 + 2048
-    assert published("gl2_gl2_retained_dropout", **sizes).classifier.in_features == 600 + 2048
-    compressed = published("gl1_gl2_compressed_dropout", **sizes)
+    assert published("combined", "concat", **sizes).classifier.in_features == 600 + 2048
+    assert published("combined", "gl2_gl2_retained_dropout", **sizes).classifier.in_features == 600 + 2048
+    compressed = published("combined", "gl1_gl2_compressed_dropout", **sizes)
     assert compressed.classifier.in_features == 600 + 600
     assert count(compressed.gated_fusion.image_layers) == 2048 * 600 + 600
     assert count(compressed.gated_fusion.text_gate) == count(compressed.gated_fusion.image_gate) == 600
-    assert published("embedding_mse", **sizes).classifier.projection.weight.shape == (50, 1200)
+    assert published("combined_embedding", "mse_5_epochs", **sizes).classifier.projection.weight.shape == (50, 1200)
 
 
 def test_the_raw_network():
     """Two convolutions, each with pooling and normalisation, give 8 × 8 × 256 numbers for the dense layers."""
     names = [type(layer).__name__ for layer in RawCNN(RawCNNConfig())]
     assert names == ["Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d"] * 2
-    model = published("raw_cnn", image_config=RawCNNConfig()).eval()
+    model = published("raw_cnn", "no_dropout", image_config=RawCNNConfig()).eval()
     assert model.gated_fusion.image_layers[0].in_features == 8 * 8 * 256
     assert count(model.gated_fusion.image_encoder) == 96 * (75 + 1 + 2) + 256 * (96 * 9 + 1 + 2)
     picture = torch.randn(2, 1, 3, 32, 32)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-import yaml
 from test_gated_fusion import LABELS, batch, build, config
 from transformers import AutoModelForSequenceClassification
 
@@ -121,19 +120,3 @@ def test_bad_label_embeddings():
         build(head="label_embedding").add_label("neutral", torch.zeros(E))
     with pytest.raises(ValueError, match=r"shape \(1, 7\), not \(3, 7\)"):
         build(head="label_embedding").set_label_embeddings(torch.zeros(1, E))
-
-
-def test_every_row_of_the_paper_has_a_recipe():
-    rows = {}
-    for path in (tiny.ROOT / "configs/mvso").glob("gated_fusion_*.yaml"):
-        recipe = yaml.safe_load(path.read_text())
-        fields = recipe["model_kwargs"]
-        gates = fields.get("fusion") and [fields.get("text_gate"), fields.get("image_gate"), fields["dropout"]]
-        rows[path.stem.removeprefix("gated_fusion_")] = (recipe["dataset_config"], gates, fields.get("loss"))
-    assert len(rows) == 19
-    assert {loss for *_, loss in rows.values()} == {None, "hinge", "cosine", "mse"}
-    three_classes = {"image_3class", "image_anp_3class", "image_embedding_3class"}
-    assert {name for name, (dataset_config, *_) in rows.items() if dataset_config == "study"} == three_classes
-    # The best models in the paper's Table 8 and in its text.
-    assert rows["gl2_gl2_retained_dropout"][1] == ["GL2", "GL2", 0.3]
-    assert rows["gl1_gl2_compressed"][1] == ["GL1", "GL2", 0.0]

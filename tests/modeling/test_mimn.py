@@ -4,9 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-import tiny
 import torch
-import yaml
 from by_hand import (
     ASPECT,
     IMAGES,
@@ -197,11 +195,3 @@ def test_eight_classes_or_ten(scores, tmp_path):
     output = build(id2label=config.id2label)(**batch(), labels=torch.tensor([0, 1, 2, len(scores) - 1]))
     assert output.logits.shape == (4, len(scores))
     assert output.loss.isfinite()
-
-
-def test_every_row_of_the_paper_has_a_recipe():
-    recipes = (tiny.ROOT / "configs/multi_zol").glob("mimn_*.yaml")
-    settings = {path.stem: yaml.safe_load(path.read_text())["model_kwargs"] for path in recipes}
-    rows = {name: (fields["hops"], fields["interaction"]) for name, fields in settings.items()}
-    ablation = {f"mimn_{interaction}": (3, interaction) for interaction in INTERACTIONS if interaction != "both"}
-    assert rows == {f"mimn_hop{hops}": (hops, "both") for hops in range(1, 6)} | ablation

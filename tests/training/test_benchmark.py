@@ -35,6 +35,32 @@ def test_a_working_directory_without_train_is_refused(results, tmp_path, capsys)
     assert "there is no train.py" in capsys.readouterr().err
 
 
+def test_the_rows_of_a_recipe_are_measured_each_for_itself(results, tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def run(arguments, seeds):
+        commands.append((arguments, seeds))
+        return {"scores": {"test": {metric: benchmark.summarize([0.5]) for metric in benchmark.METRICS}}}
+
+    monkeypatch.setattr(benchmark, "run_seeds", run)
+    recipe = tmp_path / "configs" / "sample_posts" / "tiny.yaml"
+    recipe.write_text(RECIPE + "rows: {wide: {seed: 1}, deep: {seed: 2}, raw: {seed: 3}}\n")
+    result = results("--rows", "deep", "--seeds", "4", "--", "--seed", "9")
+    assert commands == [(["--config", str(recipe), "--row", "deep", "--seed", "9"], [4])]
+    assert result["command"] == f"mmsent benchmark {recipe} --rows deep --seeds 4 -- --seed 9"
+    with pytest.raises(ValueError, match="too many values"):  # three results now
+        results()
+    assert [path.stem for path in sorted((tmp_path / "results/sample_posts").glob("*"))] == [
+        *("tiny_deep", "tiny_raw", "tiny_wide")
+    ]
+    for argv, message in ((["--rows", "high"], "there is no row high"), (["--name", "x"], "name one row with --rows")):
+        with pytest.raises(SystemExit) as stop:
+            results(*argv)
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
+    assert len(commands) == 4
+
+
 def test_a_table_has_one_row_per_system_and_one_for_the_majority_class(tmp_path):
     (tmp_path / "corpus").mkdir()
     metrics = {"accuracy": 0.5, "macro_f1": 0.25, "weighted_f1": 0.3}

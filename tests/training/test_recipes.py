@@ -1,16 +1,20 @@
 """The command line of train.py, recipes, and arguments that contradict each other."""
 
+import shlex
+
 import pytest
 import tiny
-import yaml
 from tiny import ROOT
 
 from mmsent.dataset_scripts.common_arguments import parse_name_values
+from mmsent.dataset_scripts.common_files import read_json
+from mmsent.evaluation.published import published_rows
 from mmsent.modeling import ARCHITECTURES
 from mmsent.training.checks import check_arguments, check_model
-from mmsent.training.recipes import parse_arguments
+from mmsent.training.recipes import load_recipe, parse_arguments, select_row
 
-RECIPES = [path for path in sorted(ROOT.glob("configs/*/*.yaml")) if path.parent.name != "accelerate"]
+PATHS = [path for path in sorted(ROOT.glob("configs/*/*.yaml")) if path.parent.name != "accelerate"]
+RECIPES = [(path, row) for path in PATHS for row in load_recipe(path)]
 
 
 def parse(*argv: str):
@@ -133,6 +137,7 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
             "early_stopping_patience needs evaluations",
         ),
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
+        (["--published", "comn/1/CoMN-Hop9"], "published=comn/1/CoMN-Hop9: the papers have no such row"),
         (["--processor_kwargs", "nothing=2"], "nothing: it is not one of"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
         (["--processor_kwargs", "max_images=two"], "max_images='two': give a whole number"),
@@ -158,6 +163,7 @@ def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
     ("argv", "message"),
     [
         (["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"], "cannot be combined with augmentat"),
+        (["--synonyms", "words.txt", "--model_kwargs", "freeze_text=true"], "cannot be combined with augmentat"),
         ([], "cache_features needs a frozen encoder"),
     ],
 )
@@ -177,28 +183,21 @@ def test_the_config_of_a_trained_model_tells_which_encoders_are_frozen(tmp_path,
         check_model(*parse(*argv, "--model_kwargs", "freeze_text=false"))
 
 
-def test_the_paper_has_one_recipe_per_row():
-    rows = {}
-    for path in tiny.ROOT.glob("configs/mvsa_single/comn_*.yaml"):
-        kwargs = yaml.safe_load(path.read_text())["model_kwargs"]
-        rows[path.stem] = (kwargs["hops"], kwargs.get("cross"))
-    assert rows["comn_mn_hop1"] == (1, None)
-    assert rows["comn_mn_hop2"] == (2, "none")
-    assert rows["comn_mn_hop2_text2img"] == (2, "text2image")
-    assert rows["comn_mn_hop2_img2text"] == (2, "image2text")
-    for hops in range(2, 7):
-        assert rows[f"comn_hop{hops}"] == (hops, "both")
+def named(path, row: str | None) -> list[str]:
+    return ["--config", str(path), *(["--row", row] if row else [])]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_recipe_parses_and_names_its_paper_and_command(path):
-    argv = ["--init_from", "trained"] if "min_confidence" in path.read_text() else []
-    model_args, data_args, run_args = parse("--config", str(path), "--report_to", "none", *argv)
+@pytest.mark.parametrize(("path", "row"), RECIPES, ids=[f"{p.parent.name}-{p.stem}-{row}" for p, row in RECIPES])
+def test_every_recipe_parses_and_names_its_paper_and_command(path, row):
+    argv = ["--init_from", "trained"] if "min_confidence" in select_row(path, row) else []
+    model_args, data_args, run_args = parse(*named(path, row), "--report_to", "none", *argv)
     check_arguments(model_args, data_args, run_args)
     assert data_args.dataset == path.parent.name
+    assert all(data_args.dataset in published_rows()[key].figures for key in run_args.published)
     header = path.read_text().split("\ndataset:")[0]
-    assert "# Command:" in header
-    assert "# Paper:" in header
+    command = header.partition("# Command:")[2].split("--config ")[1:] or [path.relative_to(ROOT).as_posix()]
+    assert {words.split()[0] for words in command} == {path.relative_to(ROOT).as_posix()}
+    assert bool(run_args.published) != ("# Paper:" in header)
     config = ARCHITECTURES[model_args.architecture].config
     sizes = {"image_regions": 25, "image_hidden_size": 8}
     if model_args.text_encoder != "word_vectors":
@@ -206,3 +205,43 @@ def test_every_recipe_parses_and_names_its_paper_and_command(path):
     kwargs = parse_name_values(model_args.model_kwargs)
     config(**kwargs | sizes)
     assert set(kwargs) <= set(config.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/*/*.json")), ids=lambda path: path.stem)
+def test_the_command_of_every_result_still_runs(path):
+    words = shlex.split(read_json(path)["command"])
+    assert words[:2] == ["mmsent", "benchmark"]
+    row = words[words.index("--rows") + 1] if "--rows" in words else None
+    parse(*named(ROOT / words[2], row), *words[words.index("--") + 1 :])
+
+
+def test_a_row_changes_what_the_recipe_shares(write_recipe):
+    recipe = write_recipe(
+        "learning_rate: 0.1\nmodel_kwargs: {hops: 2, dropout: 0.5}\nimage_augmentation: [flip, crop]\n"
+        "rows:\n  deep: {learning_rate: 0.2, model_kwargs: {hops: 6}, image_augmentation: [erase]}\n  1: {seed: 3}\n"
+    )
+    model_args, data_args, run_args = parse("--config", recipe, "--row", "deep", "--seed", "4")
+    assert parse_name_values(model_args.model_kwargs) == {"hops": 6, "dropout": 0.5}
+    assert (data_args.image_augmentation, run_args.learning_rate, run_args.seed) == (["erase"], 0.2, 4)
+    assert run_args.output_dir == "runs/sample_posts-comn-deep"
+    model_args, data_args, run_args = parse("--config", recipe, "--row", "1")
+    assert parse_name_values(model_args.model_kwargs) == {"hops": 2, "dropout": 0.5}
+    assert (data_args.image_augmentation, run_args.learning_rate, run_args.seed) == (["flip", "crop"], 0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "message"),
+    [
+        ("rows: {a: {}, b: {}}", [], "it has the rows a, b: name one with --row"),
+        ("rows: {a: {}, b: {}}", ["--row", "c"], "it has the rows a, b: there is no row c"),
+        ("seed: 1", ["--row", "c"], "it has no rows: there is no row c"),
+        ("rows: [a]", ["--row", "a"], "rows: give the name of each row with the entries that it changes"),
+        ("rows: {a: {hops: 3}}", ["--row", "a"], "unknown key 'hops'; it is a field of"),
+        (None, ["--row", "a"], "row a: name its recipe with --config"),
+    ],
+)
+def test_a_row_that_does_not_exist_ends_with_a_message(write_recipe, capsys, recipe, argv, message):
+    with pytest.raises(SystemExit) as stop:
+        parse(*(["--config", write_recipe(recipe)] if recipe else []), *argv)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

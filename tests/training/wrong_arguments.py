@@ -127,6 +127,10 @@ CORPUS = {
     "--dataset {posts} --dataset_kwargs foo=1": "foo",
     "--dataset {posts} --dataset_config nothing": "nothing",
     "--text_augmentation nothing": "text_augmentation=nothing",
+    "--synonyms nothing": "synonyms=nothing.*nothing",
+    "--synonyms {words}": "synonyms=.*no line with two words",
+    "--published nothing": "published=nothing",
+    "--row nothing": "row nothing",
     "--class_weights 1 1": "class_weights",
     "--class_weights 1 1 1 1": "class_weights",
 }

@@ -85,7 +85,9 @@ def check_published(keys: Iterable[str]) -> None:
     """
     for key in keys:
         if key not in published_rows():
-            raise ValueError(f"published={key}: the papers have no such row; {SOURCE.name} has them as PAPER/TABLE/ROW.")
+            raise ValueError(
+                f"published={key}: the papers have no such row; {SOURCE.name} has them as PAPER/TABLE/ROW."
+            )
 
 
 def describe_published(keys: Iterable[str], corpus: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from mmsent.dataset_scripts.common_files import read_bytes
+from mmsent.dataset_scripts.common_files import read_lines
 
 WORDNET = "wordnet"
 SHARE = 0.1  # of the words that have synonyms, as in EDA (Wei and Zou, EMNLP 2019)
@@ -31,8 +31,8 @@ def load_synonyms(source: str) -> dict[str, list[str]]:
     if source == WORDNET:
         synonyms = _by_word(_wordnet())
         return {word: others for word, others in synonyms.items() if word not in ENGLISH_STOP_WORDS}
-    lines = read_bytes(Path(source)).decode("utf-8").splitlines()
-    synonyms = _by_word([word.strip() for word in line.split(",") if word.strip()] for line in lines)
+    lines = read_lines(Path(source))
+    synonyms = _by_word([word.strip() for word in line.split(",") if word.strip()] for _, line in lines)
     if not synonyms:
         raise ValueError("the file has no line with two words or more, separated by commas")
     return synonyms
