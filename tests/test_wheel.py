@@ -14,6 +14,7 @@ from tiny import ROOT
 CHECK = """
 import sys, mmsent
 from datasets import load_dataset
+from mmsent.evaluation.published import published_rows
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 assert mmsent.__file__.startswith(sys.prefix), mmsent.__file__
 model = AutoModelForSequenceClassification.from_pretrained("model")
@@ -22,6 +23,7 @@ assert type(model).__module__.startswith("mmsent.modeling.")
 post = load_dataset("sample_posts", split="test", streaming=True).take(1)
 assert len(list(post)) == 1
 assert mmsent.load_corpus("sample_posts", split="test").num_rows == 270
+assert published_rows()
 model.save_pretrained("again")
 processor.save_pretrained("again")
 """
