@@ -35,6 +35,14 @@ def test_a_working_directory_without_train_is_refused(results, tmp_path, capsys)
     assert "there is no train.py" in capsys.readouterr().err
 
 
+def test_a_training_that_fails_ends_the_command(results, tmp_path):
+    (tmp_path / "train.py").unlink()
+    (tmp_path / "train.py").write_text("import sys\nsys.exit(3)")
+    with pytest.raises(SystemExit) as stop:
+        results()
+    assert stop.value.code == 3
+
+
 def test_the_rows_of_a_recipe_are_measured_each_for_itself(results, tmp_path, monkeypatch, capsys):
     commands = []
 

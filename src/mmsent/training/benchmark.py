@@ -51,7 +51,9 @@ def run_seeds(arguments: list[str], seeds: list[int]) -> dict:
         for seed in seeds:
             output_dir = Path(folder, str(seed))
             command = [sys.executable, str(TRAIN), *arguments]
-            subprocess.run([*command, "--seed", str(seed), "--output_dir", str(output_dir)], check=True)
+            done = subprocess.run([*command, "--seed", str(seed), "--output_dir", str(output_dir)])
+            if done.returncode:
+                sys.exit(done.returncode)  # train.py has said why
             runs.append(read_json(output_dir / "run.json"))
     scores = {
         split: {name: summarize([run["scores"][split][name] for run in runs]) for name in METRICS}
