@@ -260,18 +260,21 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Refuse a second process that would write to the same file or folder at the same time.
 
     The lock is a file `.<name>.lock` in an existing folder, or beside a file. The system releases it when the process
     ends, also after a kill.
+
+    Args:
+        wait: Wait until the other process has released the lock, instead of refusing.
 
     Raises:
         ValueError: If another process holds the lock. The message names the path and that process.
     """
     path = Path(os.path.realpath(path))  # `resolve` raises a RuntimeError for a link to itself
     file = lock_file(path)
-    lock = FileLock(file, blocking=False)
+    lock = FileLock(file, blocking=wait)
     try:
         with name_full_disk(file):
             lock.acquire()
