@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoProcessor, PreTrainedModel, ProcessorMixin
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
 
 # What transformers reads from a folder besides the weights; each file holds one JSON object.
-MODEL_FILES = ("config.json", "adapter_config.json")
+MODEL_FILES = (CONFIG_NAME, "adapter_config.json")
 PROCESSOR_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
 PROCESSOR_FILES += ("added_tokens.json", "special_tokens_map.json")
 
@@ -126,6 +133,23 @@ def naming_damage(source: str | Path) -> Iterator[None]:
         raise kind(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
+def load_config(name: str | Path, **kwargs) -> PreTrainedConfig:
+    """Load the config of a saved model from a folder or the Hub.
+
+    Args:
+        name: A folder or a Hub id.
+        kwargs: Arguments of `AutoConfig.from_pretrained`, for example `trust_remote_code`.
+
+    Raises:
+        OSError: If there is no such model.
+        ValueError: If the file is damaged.
+    """
+    check_source(name)
+    check_json_files(name, MODEL_FILES)
+    with naming_damage(Path(name, CONFIG_NAME) if Path(name).is_dir() else name):
+        return AutoConfig.from_pretrained(name, **kwargs)
+
+
 def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
     """Load a classifier from a folder or the Hub, and check its weights.
 
@@ -138,14 +162,12 @@ def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
         ValueError: If the files are damaged, or the weights do not match the model, hold NaN or infinity, or were
             changed after the run.
     """
-    check_source(name)
-    check_json_files(name, MODEL_FILES)
+    config = load_config(name, **kwargs)
+    if not hasattr(type(config), "image_regions"):  # before such a model, which may be large, is built
+        raise ValueError(f"{name} holds a model of the type {config.model_type}: name one that mmsent has trained.")
     check_weight_files(name)
     check_run(name)
     with naming_damage(name):
-        kind = AutoConfig.from_pretrained(name, **kwargs)
-        if not hasattr(kind, "image_regions"):  # before such a model, which may be large, is built
-            raise ValueError(f"{name} holds a model of the type {kind.model_type}: name one that mmsent has trained.")
         # Weights of another shape are named by `check_weights`; transformers would only refer to its log.
         options = {"use_safetensors": True, "ignore_mismatched_sizes": True} | kwargs
         model = AutoModelForSequenceClassification.from_pretrained(name, **options)

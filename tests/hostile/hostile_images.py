@@ -16,7 +16,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 PICTURE = tiny.picture(0)
 RED = Image.new("RGB", (40, 30), (200, 30, 30))
 UNKNOWN = "cannot identify an image in one of the formats"
-OUTSIDE = {"predict": "outside", "audit_image": "symbolic link", "export_image": "symbolic link"}
+OUTSIDE = {"predict": "outside", "train_image": "outside"}
+OUTSIDE |= dict.fromkeys(("audit_image", "export_image"), "symbolic link")
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -42,7 +43,8 @@ def entry(name: str, make: Callable[[Path], None], says: str | None, **expected)
         make(folder / name.split(" ")[0])
         return folder / name.split(" ")[0]
 
-    at = {"audit_image": ".", "export_image": "."} | expected.pop("at", {})  # said of a file of another kind or name
+    in_corpus = f"({says})|neither a file nor a folder|symbolic link"  # the folder of a corpus is checked as a whole
+    at = dict.fromkeys(("audit_image", "export_image"), in_corpus) | expected.pop("at", {})
     return Case(name, make_and_return, says, at, upload=False, **expected)
 
 
@@ -268,7 +270,7 @@ IMAGE_OBJECTS = [
     value("data address", lambda: "data:image/png;base64,AAAA", "No such file"),
     value("passwd", lambda: Path("/etc/passwd"), UNKNOWN),
     value("own folder", lambda: Path(), "not a regular file"),
-    value("procfs", lambda: Path("/proc/self/mem"), "."),
+    value("procfs", lambda: Path("/proc/self/mem"), "/proc/self/mem: "),
     value("closed image", closed, "<image>: |closed"),
     value("large image", lambda: Image.new("1", (8000, 8000)), "64|pixels, over the limit"),
     value("image of integers", lambda: Image.new("I", (9, 9), 3), KIND.format("int32")),

@@ -63,7 +63,7 @@ MODELS = [
     field("config.json", "id2label", {}, "config.json.*id2label={}"),
     field("config.json", "id2label", [], r"config.json.*id2label=\[\]"),
     field("config.json", "id2label", {"0": 1, "1": None, "2": []}, "config.json.*id2label=.*a name that is a string"),
-    field("config.json", "dtype", "float99", "config.json.*float99"),
+    field("config.json", "dtype", "float99", "model cannot be loaded: .*float99"),
     field("config.json", "text_config", ..., "model: the weights do not match .*mismatched keys .*text_encoder"),
     field("config.json", "text_config", [], "config.json.*'text_config'"),
     field("config.json", "text_config.vocab_size", 10**12, "model cannot be loaded: .*(allocate memory|mismatched)"),

@@ -19,14 +19,12 @@ from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 from mmsent.modeling.common_config import MultimodalConfig, own_fields
 from mmsent.modeling.common_encoders import backbone_config
 from mmsent.modeling.common_loading import (
-    MODEL_FILES,
     check_finite,
-    check_json_files,
     check_pair,
     check_run,
-    check_source,
     check_weight_files,
     list_keys,
+    load_config,
     load_processor,
     naming_damage,
 )
@@ -131,10 +129,7 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
     fields.pop("label_vectors", None)
     if args.init_from is not None:
         with naming(f"init_from={args.init_from}"):
-            check_source(args.init_from)
-            check_json_files(args.init_from, MODEL_FILES)
-            with naming_damage(args.init_from):
-                saved = AutoConfig.from_pretrained(args.init_from)
+            saved = load_config(args.init_from)
             if saved.model_type != args.architecture:
                 raise ValueError(f"it is a model of --architecture {saved.model_type}, not {args.architecture}.")
             check_weight_files(args.init_from)

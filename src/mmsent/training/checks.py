@@ -1,5 +1,6 @@
 """Check the arguments of a run against each other and against the files that they name, before anything is built."""
 
+import os
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,13 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
 
 
 def check_folder(argument: str, folder: str) -> None:
-    """Check that a folder exists or can be made."""
+    """Check that a folder exists or can be made, and can be written to."""
     path = Path(folder)
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise ValueError(f"{argument}={folder}: {existing} is a file, not a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{argument}={folder}: you may not write into {existing}.")
 
 
 def check_optimization(args: RunArguments) -> None:
