@@ -93,6 +93,8 @@ def release_folder(name: str, data_dir: str | None, index: Iterable[str], comple
         raise NotADirectoryError(f"data_dir {folder} is a file: unpack the archive and pass {expected}")
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir {folder} does not exist: pass {expected}")
+    if not os.access(folder, os.R_OK | os.X_OK):  # every file would seem to be missing
+        raise PermissionError(f"You may not read data_dir {folder}: get the permission, or pass another folder.")
     missing = [entry for entry in index if not os.path.lexists(folder / entry)]
     if missing and (complete or len(missing) == len(index)):
         raise FileNotFoundError(f"data_dir {folder} has no {missing[0]}: pass {expected}")

@@ -64,7 +64,7 @@ def check_json_files(name: str | Path, files: tuple[str, ...]) -> None:
     if not Path(name, files[0]).exists():
         raise FileNotFoundError(f"{name} has no {files[0]}: name the folder of a saved model.")
     for path in (path for path in (Path(name, file) for file in files) if path.exists()):
-        _check_regular(path)
+        _check_file(path)
         try:
             reason = None if isinstance(json.loads(path.read_text(encoding="utf-8")), dict) else "it is not an object"
         except (ValueError, RecursionError) as error:
@@ -73,10 +73,11 @@ def check_json_files(name: str | Path, files: tuple[str, ...]) -> None:
             raise ValueError(f"{path} does not hold the JSON that is expected: {reason}. Get the file again.")
 
 
-def _check_regular(path: Path) -> None:
-    """Refuse what is not a regular file: reading a pipe or a device may never end."""
+def _check_file(path: Path) -> None:
+    """Check that a file may be read and is a regular one: reading a pipe or a device may never end."""
     if not path.is_file():
         raise ValueError(f"{path} is not a regular file: replace it by one.")
+    path.open("rb").close()  # safetensors would say that there is no such file
 
 
 def check_weight_files(name: str | Path) -> None:
@@ -92,7 +93,7 @@ def check_weight_files(name: str | Path) -> None:
     if not files:
         raise FileNotFoundError(f"{name} has no model.safetensors, the only format of weights that is read.")
     for file in files:
-        _check_regular(file)
+        _check_file(file)
         try:
             with safe_open(file, "pt"):
                 pass
