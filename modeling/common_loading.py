@@ -173,12 +173,16 @@ def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
         options = {"use_safetensors": True, "ignore_mismatched_sizes": True} | kwargs
         model = AutoModelForSequenceClassification.from_pretrained(name, **options)
     check_weights(model)
-    _check_kinds(name, model)
+    check_kinds(name, model)
     return model
 
 
-def _check_kinds(name: str | Path, model: PreTrainedModel) -> None:
-    """Check that no weights in a folder are whole numbers that the model has as floats: they would be rounded ones."""
+def check_kinds(name: str | Path, model: PreTrainedModel) -> None:
+    """Check that no weights in a folder are whole numbers that the model has as floats: they would be rounded ones.
+
+    Raises:
+        ValueError: If there are such weights.
+    """
     tensors = model.state_dict()
     for file in sorted(Path(name).glob("model*.safetensors")):
         with safe_open(file, "pt") as weights:

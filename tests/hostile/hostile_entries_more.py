@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from shutil import copytree
 from unittest.mock import patch
 
 from datasets.exceptions import DatasetsError
@@ -122,11 +121,7 @@ def push_id(world: World, name: str) -> Outcome:
 
 
 def push_model(world: World, model: object) -> Outcome:
-    """A folder that claims to be a finished run."""
-    if Path(str(model)).is_dir() and (Path(str(model)) / "model.safetensors").exists():
-        model = copytree(model, world.output / "model")
-        for name in ("run.json", "settings.json"):
-            (model / name).write_text("{}")
+    """A folder that claims to be a finished run: its run.json and settings.json are empty."""
     flags = ["model", model, "--repo_id", "me/x", "--dry_run", world.output / "x"]
     outcome = command(pushing.main, "mmsent push", *flags)
     # The report is read after the model has been loaded and has scored the examples.

@@ -11,6 +11,7 @@ from hostile_case import Case
 from safetensors.torch import load_file, save_file
 
 WEIGHTS = "model.safetensors"
+NOT_A_RUN = {"push_model": "is not a finished run|File name too long|arguments are required: source"}
 Tensors = dict[str, torch.Tensor]
 
 
@@ -145,11 +146,13 @@ def special(file: str, make: Callable[[Path], None]) -> Case:
         make(folder / file)
         return folder
 
-    return Case(f"{file}: {make.__name__}", make_model, f"{file} is not a regular file")
+    at = NOT_A_RUN if file == WEIGHTS else {}
+    return Case(f"{file}: {make.__name__}", make_model, f"{file} is not a regular file", at=at)
 
 
 def name(value: str, says: str) -> Case:
-    return Case(f"name: {value[:30]!r}", lambda folder: value.replace("MODEL", str(folder)), says)
+    make = lambda folder: value.replace("MODEL", str(folder))  # noqa: E731
+    return Case(f"name: {value[:30]!r}", make, says, at=NOT_A_RUN)
 
 
 def moved(folder: Path) -> Path:

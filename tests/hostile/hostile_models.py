@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from hostile_case import Case
 from hostile_model_makers import (
+    NOT_A_RUN,
     WEIGHTS,
     beside,
     content,
@@ -55,16 +56,21 @@ MODELS = [
     field("config.json", "model_type", "gpt9", "model contains custom code.*trust_remote_code=True"),
     field("config.json", "model_type", ..., "model contains custom code.*trust_remote_code=True"),
     field("config.json", "model_type", ["comn"], "config.json.*unhashable type"),
-    field("config.json", "model_type", "bert", "model holds a model of the type bert"),
+    field("config.json", "model_type", "bert", "model holds a model of the type bert|a model of --architecture bert"),
     field("config.json", "id2label", {"0": "a", "2": "b", "3": "c"}, "config.json.*id2label=.*counted from 0"),
     field("config.json", "id2label", {"0": "a", "1": "a", "2": "a"}, "config.json.*two classes have one name"),
-    field("config.json", "id2label", {"0": "a"}, "model: the weights do not match .*mismatched keys .*weight"),
+    field("config.json", "id2label", {"0": "a"}, "model: the weights do not match .*weight"),
     field("config.json", "id2label", {"x": "a"}, "config.json.*id2label=.*counted from 0"),
     field("config.json", "id2label", {}, "config.json.*id2label={}"),
     field("config.json", "id2label", [], r"config.json.*id2label=\[\]"),
     field("config.json", "id2label", {"0": 1, "1": None, "2": []}, "config.json.*id2label=.*a name that is a string"),
-    field("config.json", "dtype", "float99", "model cannot be loaded: .*float99"),
-    field("config.json", "text_config", ..., "model: the weights do not match .*mismatched keys .*text_encoder"),
+    field("config.json", "dtype", "float99", "model.* cannot be loaded: .*float99"),
+    field(
+        "config.json",
+        "text_config",
+        ...,
+        "model: .*(the weights do not match .*text_encoder|the tokenizer has ids up to)",
+    ),
     field("config.json", "text_config", [], "config.json.*'text_config'"),
     field("config.json", "text_config.vocab_size", 10**12, "model cannot be loaded: .*(allocate memory|mismatched)"),
     field("config.json", "text_config.vocab_size", -1, "model cannot be loaded: .*negative dimension -1"),
@@ -82,7 +88,7 @@ MODELS = [
     field("processor_config.json", "max_length", 0, "model cannot be loaded: .*max_length=0"),
     field("processor_config.json", "max_length", -1, "model cannot be loaded: .*max_length=-1"),
     field("processor_config.json", "max_length", "x", "model cannot be loaded: .*max_length='x'"),
-    field("processor_config.json", "max_length", 10**18, None),
+    field("processor_config.json", "max_length", 10**18, None, at={"train_from": "max_length=10{18}"}),
     field("processor_config.json", "max_images", 0, "model cannot be loaded: .*max_images=0"),
     field("processor_config.json", "max_images", "x", "model cannot be loaded: .*max_images='x'"),
     field(
@@ -131,7 +137,7 @@ MODELS = [
     ),
     field("tokenizer_config.json", "pad_token", None, "model: .*does not have a padding token"),
     field("tokenizer_config.json", "tokenizer_class", "Evil", None),
-    content(WEIGHTS, "missing", fixed(None), "model has no model.safetensors, the only format"),
+    content(WEIGHTS, "missing", fixed(None), "model has no model.safetensors, the only format", at=NOT_A_RUN),
     content(
         WEIGHTS, "empty", fixed(b""), "model/model.safetensors is damaged: .*header too small.*Get the file again"
     ),
@@ -177,18 +183,18 @@ MODELS = [
     weights(
         "renamed",
         lambda old: {f"module.{key}": value for key, value in old.items()},
-        "model: the weights do not match the .*: missing keys ",
+        "model: the weights do not match the .*",
     ),
     weights(
         "one is missing",
         lambda old: dict(list(old.items())[1:]),
-        "model: the weights do not match the .*: missing keys ",
+        "model: the weights do not match the .*",
     ),
-    weights("none", lambda old: {"x": torch.zeros(1)}, "model: the weights do not match the .*: missing keys "),
+    weights("none", lambda old: {"x": torch.zeros(1)}, "model: the weights do not match the .*"),
     weights(
         "one more",
         lambda old: old | {"head.extra": torch.zeros(1)},
-        "model: the weights do not match the .*: unexpected keys head.extra",
+        "model: the weights do not match the .*head.extra",
     ),
     weights("NaN", some(float("nan")), "model: the weights .* hold NaN or infinity"),
     weights("infinity", some(float("inf")), "model: the weights .* hold NaN or infinity"),
@@ -196,18 +202,18 @@ MODELS = [
     weights(
         "huge numbers",
         lambda old: {key: value * 1e30 if value.is_floating_point() else value for key, value in old.items()},
-        "scores that are not finite|weights .* hold NaN",
+        "scores that are not finite|weights .* hold NaN|the loss is",
         at={"load_folder": None},
     ),
     weights(
         "another shape",
         lambda old: {key: value[..., None] for key, value in old.items()},
-        "model: the weights do not match the .*: mismatched keys ",
+        "model: the weights do not match the .*",
     ),
     weights(
         "one row less",
         lambda old: {key: value[1:].clone() if value.ndim else value for key, value in old.items()},
-        "model: the weights do not match the .*: mismatched keys ",
+        "model: the weights do not match the .*",
     ),
     weights(
         "float64",
@@ -224,9 +230,11 @@ MODELS = [
         lambda old: {key: value.long() for key, value in old.items()},
         "model.safetensors: the weights .* have the type I64",
     ),
-    Case("only a pickle", only_pickle, "model has no model.safetensors, the only format"),
-    Case("only a zip of a pickle", only_zip_of_pickle, "model has no model.safetensors, the only format"),
-    Case("an index that leads out", index_out, "model has no model.safetensors, the only format"),
+    Case("only a pickle", only_pickle, "model has no model.safetensors, the only format", at=NOT_A_RUN),
+    Case(
+        "only a zip of a pickle", only_zip_of_pickle, "model has no model.safetensors, the only format", at=NOT_A_RUN
+    ),
+    Case("an index that leads out", index_out, "model has no model.safetensors, the only format", at=NOT_A_RUN),
     Case("code that is not trusted", evil_code, None),
     Case("code of an unknown type", evil_type, "model contains custom code.*trust_remote_code=True"),
     beside("adapter_config.json", "[]", "model/adapter_config.json does not hold"),
@@ -239,7 +247,7 @@ MODELS = [
     beside("chat_template.jinja", "{{ 7 * 7 }}{% for x in range(10**9) %}{% endfor %}", None),
     beside("added_tokens.json", "[", "model/added_tokens.json does not hold"),
     beside("generation_config.json", "[", None),
-    Case("a moved folder", lambda folder: moved(folder).with_name("model"), "There is no folder"),
+    Case("a moved folder", lambda folder: moved(folder).with_name("model"), "There is no folder", at=NOT_A_RUN),
     name("./nowhere", "There is no folder ./nowhere. It looks like a path"),
     name("/nowhere", "There is no folder"),
     name("~/nowhere", "There is no folder"),

@@ -12,6 +12,7 @@ from hostile_entries_more import train_on_images
 from hostile_table import TABLE, Group, is_json
 
 from mmsent.explanation import explain as explaining
+from mmsent.hub import staging
 from mmsent.inference import predict as predicting
 from mmsent.modeling import ARCHITECTURES
 
@@ -84,10 +85,14 @@ def test_case(architecture, group, some, case, models, tmp_path, monkeypatch):
     inputs.mkdir()
     model = models(architecture)
     _ = model.good_scores, any("demo" in entry.__name__ for entry in some) and model.demo
-    made = case.make(copytree(model.folder, inputs / "model") if group.copied else inputs)
+    if group.copied:
+        copytree(model.folder, inputs / "model")
+        for file in ("run.json", "settings.json"):
+            (inputs / "model" / file).write_text("{}")
+    made = case.make(inputs / "model" if group.copied else inputs)
     if group.copied:
         load = once(predicting.load_pipeline)
-        for module in (predicting, explaining):
+        for module in (predicting, explaining, staging):
             monkeypatch.setattr(module, "load_pipeline", load)
     for entry in some:
         folder = output / entry.__name__

@@ -49,11 +49,11 @@ def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
     """
     if not (run_folder / RUN).is_file() or not (run_folder / SAFE_WEIGHTS_NAME).is_file():
         raise ValueError(f"{run_folder} is not a finished run of train.py: {RUN} or {SAFE_WEIGHTS_NAME} is missing.")
+    pipe = load_pipeline(str(run_folder))  # a check of the files before they are copied
     for pattern in MODEL_FILES:
         for path in run_folder.glob(pattern):
             if path.name not in NOT_UPLOADED:
                 shutil.copyfile(path, target / path.name)  # The mode of a copy follows the umask.
-    pipe = load_pipeline(str(run_folder))
     examples = widget_examples(pipe, target)
     with naming_damage(f"{run_folder / RUN} or {SETTINGS} beside it"):
         run = json.loads((run_folder / RUN).read_text(encoding="utf-8"))
