@@ -224,6 +224,7 @@ OUTPUTS = [
         lambda path: path.with_name("a\udcff" + path.suffix),
         None,
         export="surrogates not allowed",
+        train="output_dir=.*the name is not UTF-8",
     ),
 ]
 IDS = [

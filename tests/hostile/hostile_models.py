@@ -59,7 +59,7 @@ MODELS = [
     field("config.json", "model_type", "bert", "model holds a model of the type bert|a model of --architecture bert"),
     field("config.json", "id2label", {"0": "a", "2": "b", "3": "c"}, "config.json.*id2label=.*counted from 0"),
     field("config.json", "id2label", {"0": "a", "1": "a", "2": "a"}, "config.json.*two classes have one name"),
-    field("config.json", "id2label", {"0": "a"}, "model: the weights do not match .*weight"),
+    field("config.json", "id2label", {"0": "a"}, "model: the weights do not match .*weight", at={"train_from": None}),
     field("config.json", "id2label", {"x": "a"}, "config.json.*id2label=.*counted from 0"),
     field("config.json", "id2label", {}, "config.json.*id2label={}"),
     field("config.json", "id2label", [], r"config.json.*id2label=\[\]"),

@@ -13,6 +13,7 @@ from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
 from mmsent.modeling.common_loading import load_processor
 from mmsent.modeling.common_processing import check_whole_number
+from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .build import encoder_arguments, planned_config
@@ -89,6 +90,8 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
 def check_folder(argument: str, folder: str) -> None:
     """Check that a folder exists or can be made, and can be written to."""
     path = Path(folder)
+    if replace_lone_surrogates(folder) != folder:  # safetensors could not write there, after all the work
+        raise ValueError(f"{argument}={folder!a}: the name is not UTF-8.")
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise ValueError(f"{argument}={folder}: {existing} is a file, not a folder.")
