@@ -80,9 +80,12 @@ TABLE = {
         ASPECTS,
         (entries.processor_aspect, entries.pipeline_aspect),
         {entries.predict_aspect: is_json, entries.explain_aspect: is_string, entries.demo_aspect: is_string},
+        late=("explain_aspect", "demo_aspect"),
         aspect=True,
     ),
-    "tables": Group(TABLES, (entries.predict_table,), {entries.demo_table: is_upload}, aspect=False),
+    "tables": Group(
+        TABLES, (entries.predict_table,), {entries.demo_table: is_upload}, late=("demo_table",), aspect=False
+    ),
     "folders": Group(FOLDERS, (entries.predict_table,), {}, aspect=False),
     "models": Group(
         MODELS,
