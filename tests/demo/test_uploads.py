@@ -3,7 +3,7 @@
 import pytest
 from gradio.data_classes import FileData, ListFiles
 
-from mmsent.demo import app
+from mmsent.demo import parts
 
 
 @pytest.mark.parametrize(
@@ -16,5 +16,5 @@ from mmsent.demo import app
 )
 def test_reading_an_upload_leaves_nothing_behind(tmp_path, monkeypatch, count, files, expected):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    assert app._upload(file_count=count).preprocess(files) == expected
+    assert parts.add_upload(file_count=count).preprocess(files) == expected
     assert not list(tmp_path.iterdir())
