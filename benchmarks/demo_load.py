@@ -252,7 +252,7 @@ async def measure(url: str, server: psutil.Process, users: list[User], seconds: 
     ended, length = time.time(), time.time() - started
     files["under load"] = stored(tmp)
     is_left = True
-    while is_left and time.time() < ended + 2 * keep + 5:
+    while is_left and time.time() < ended + 1.5 * keep + 5:
         await asyncio.sleep(5)
         is_left = stored(tmp)["files"] > files["before"]["files"]
     watching.cancel()

@@ -1,9 +1,14 @@
 """Uploaded files of the demo. `benchmarks/demo_load.py` sends many to the running demo."""
 
+import os
+import time
+
+import gradio as gr
 import pytest
 from gradio.data_classes import FileData, ListFiles
 
 from mmsent.demo import parts
+from mmsent.demo.files import delete_old_files
 
 
 @pytest.mark.parametrize(
@@ -17,4 +22,31 @@ from mmsent.demo import parts
 def test_reading_an_upload_leaves_nothing_behind(tmp_path, monkeypatch, count, files, expected):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     assert parts.add_upload(file_count=count).preprocess(files) == expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_old_files_are_deleted_while_others_arrive(tmp_path, monkeypatch):
+    """Gradio's own task for it ends for good in this case."""
+    with gr.Blocks() as page:
+        box = gr.File()
+    for name in ("old", "older", "new"):
+        (tmp_path / name).write_text("")
+    page.upload_file_set |= {str(tmp_path / name) for name in ("old", "older", "gone")}
+    box.temp_files |= {str(tmp_path / "old")}
+    remove = os.remove
+
+    def remove_while_a_file_arrives(file: str) -> None:
+        page.upload_file_set.add(str(tmp_path / "new"))
+        remove(file)
+
+    monkeypatch.setattr(os, "remove", remove_while_a_file_arrives)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 100)
+    delete_old_files(page, 200)
+    assert len(list(tmp_path.iterdir())) == 3
+    delete_old_files(page, 50)
+    assert page.upload_file_set == {str(tmp_path / "new")}
+    assert box.temp_files == set()
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    delete_old_files(page, -1)
     assert not list(tmp_path.iterdir())

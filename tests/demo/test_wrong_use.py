@@ -86,7 +86,7 @@ def test_users_of_the_same_table_get_files_of_their_own(analyse_table, tmp_path)
         answers.append(analyse_table(str(tmp_path / "a.csv"), [str(tmp_path / str(user) / "0.png")], []))
     rows = []
     for page, file, *_ in answers:
-        assert Path(file).is_relative_to(tmp_path)  # so that Gradio deletes it with the upload
+        assert Path(file).is_relative_to(tmp_path)
         rows.append([line.split(",") for line in Path(file).read_text().splitlines()[1:]])
         assert f"<td>{float(rows[-1][0][4]):.3f}</td>" in page
         assert page.count("<img alt=\"0.png\"") == 1

@@ -20,6 +20,7 @@ from mmsent.modeling.common_images import MAX_IMAGE_BYTES
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 from .corpus_examples import demo_examples
+from .files import delete_files_after
 from .parts import History
 from .post_tab import add_post_tab
 from .table_tab import add_table_tab
@@ -27,12 +28,14 @@ from .table_tab import add_table_tab
 KEEP_FILES = 3600  # seconds after which uploaded files are deleted
 MAX_WAITING = 200  # requests; others are refused until some are done
 TEMPLATES = Path(__file__).parent / "templates"
-# No font is loaded from the network, and white text on the main buttons has enough contrast.
+# No font is loaded from the network, and the main buttons and links have enough contrast.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_dark="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_hover_dark="*primary_800",
+    link_text_color_dark="*secondary_300",
+    link_text_color_visited_dark="*secondary_300",
 )
 MAX_SESSIONS = 200  # whose last inputs and outputs Gradio keeps in memory; its default is 10,000
 
@@ -48,7 +51,7 @@ def build(pipe: ImageTextSentimentPipeline, run: str, of_corpus: bool = True) ->
     folder = tempfile.mkdtemp(prefix="mmsent-examples-")
     atexit.register(rmtree, folder, ignore_errors=True)
     examples = demo_examples(run, Path(folder) / "examples", pipe.model, of_corpus)
-    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False, delete_cache=(KEEP_FILES, KEEP_FILES)) as page:
+    with gr.Blocks(title="Sentiment of posts", analytics_enabled=False) as page:
         gr.Markdown(
             f"# Sentiment of a text with images\n`{Path(run).name}` predicts one of the labels **{labels}**. Without "
             "a text or without images, the model uses the part that is present."
@@ -78,7 +81,10 @@ def launch(page: gr.Blocks, port: int | None = None, share: bool = False) -> str
         head_paths=TEMPLATES / "head.html",
         ssr_mode=False,
         footer_links=[],
+        quiet=True,  # It would name arguments of Python. A public link is printed all the same.
     )
+    delete_files_after(page, KEEP_FILES)
+    print(f"The page is at {page.local_url}", flush=True)
     return link
 
 

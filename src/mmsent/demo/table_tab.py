@@ -34,7 +34,7 @@ def add_table_tab(pipe: ImageTextSentimentPipeline, history: History) -> None:
             raise error_of(error, [table]) from error
         finally:
             release_memory()
-        # Uploads of the same content lie in the same folder, whoever has sent them. Gradio deletes the file.
+        # Uploads of the same content lie in the same folder, whoever has sent them.
         output = Path(tempfile.mkdtemp(dir=Path(table).parent)) / "predictions.csv"
         with output.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *rows])

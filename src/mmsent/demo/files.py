@@ -1,0 +1,35 @@
+"""Delete the files that users upload, and those that are made for them."""
+
+import atexit
+import os
+import threading
+import time
+from contextlib import suppress
+
+import gradio as gr
+
+
+def delete_files_after(page: gr.Blocks, seconds: float) -> None:
+    """Delete each file of a page when it is older than this, and all of them at the end.
+
+    Gradio has a task for it, `delete_cache`, which ends for good if a file arrives while it looks at the others.
+    """
+
+    def watch() -> None:
+        while True:
+            time.sleep(seconds / 10)
+            delete_old_files(page, seconds)
+
+    threading.Thread(target=watch, daemon=True).start()
+    atexit.register(delete_old_files, page, -1)
+
+
+def delete_old_files(page: gr.Blocks, seconds: float) -> None:
+    """Delete the files of a page that are older than this, and forget their names."""
+    for files in page.temp_file_sets:
+        for file in list(files):
+            with suppress(FileNotFoundError):  # Two components may know the same file.
+                if time.time() - os.lstat(file).st_ctime <= seconds:
+                    continue
+                os.remove(file)
+            files.discard(file)
