@@ -1,7 +1,7 @@
 """Uploaded files of the demo. `benchmarks/demo_load.py` sends many to the running demo."""
 
-import os
 import time
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -33,13 +33,13 @@ def test_old_files_are_deleted_while_others_arrive(tmp_path, monkeypatch):
         (tmp_path / name).write_text("")
     page.upload_file_set |= {str(tmp_path / name) for name in ("old", "older", "gone")}
     box.temp_files |= {str(tmp_path / "old")}
-    remove = os.remove
+    unlink = Path.unlink
 
-    def remove_while_a_file_arrives(file: str) -> None:
+    def unlink_while_a_file_arrives(path: Path) -> None:
         page.upload_file_set.add(str(tmp_path / "new"))
-        remove(file)
+        unlink(path)
 
-    monkeypatch.setattr(os, "remove", remove_while_a_file_arrives)
+    monkeypatch.setattr(Path, "unlink", unlink_while_a_file_arrives)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 100)
     delete_old_files(page, 200)

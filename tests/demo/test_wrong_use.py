@@ -89,7 +89,7 @@ def test_users_of_the_same_table_get_files_of_their_own(analyse_table, tmp_path)
         assert Path(file).is_relative_to(tmp_path)
         rows.append([line.split(",") for line in Path(file).read_text().splitlines()[1:]])
         assert f"<td>{float(rows[-1][0][4]):.3f}</td>" in page
-        assert page.count("<img alt=\"0.png\"") == 1
+        assert page.count('<img alt="0.png"') == 1
     assert rows[0][0][4:] != rows[1][0][4:]
     assert rows[0][1][2:4] == ["", "the post has neither text nor an image"]
 

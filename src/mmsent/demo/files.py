@@ -1,10 +1,10 @@
 """Delete the files that users upload, and those that are made for them."""
 
 import atexit
-import os
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import gradio as gr
 
@@ -27,9 +27,9 @@ def delete_files_after(page: gr.Blocks, seconds: float) -> None:
 def delete_old_files(page: gr.Blocks, seconds: float) -> None:
     """Delete the files of a page that are older than this, and forget their names."""
     for files in page.temp_file_sets:
-        for file in list(files):
+        for name in list(files):
             with suppress(FileNotFoundError):  # Two components may know the same file.
-                if time.time() - os.lstat(file).st_ctime <= seconds:
+                if time.time() - Path(name).lstat().st_ctime <= seconds:
                     continue
-                os.remove(file)
-            files.discard(file)
+                Path(name).unlink()
+            files.discard(name)
