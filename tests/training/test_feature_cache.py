@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmsent.dataset_scripts.common_corpus import undecoded
+from mmsent.dataset_scripts.common_files import atomic_write, locked
 from mmsent.dataset_scripts.common_schema import features as corpus_features
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_text import TEXT_STEPS
@@ -310,3 +314,26 @@ def test_a_damaged_shard_is_named(encode, corpus, tmp_path, damage):
     path.write_bytes(damage(content))
     with pytest.raises(ValueError, match=r"00000.npy does not hold \d+ features .* Delete the file"):
         encode(corpus)
+
+
+def test_leftovers_are_removed_and_what_another_run_writes_is_not(encode, corpus, tmp_path):
+    encode(corpus)
+    shard = tmp_path / "cache" / next(iter(shards(tmp_path / "cache")))
+    leftover = shard.with_name(f"tmp-0123abcd-{shard.name}")
+    leftover.write_bytes(b"half")
+    writing, kept = Event(), []
+
+    def other_run():
+        with locked(shard), atomic_write(shard) as temporary:
+            temporary.write_bytes(shard.read_bytes())
+            writing.set()
+            time.sleep(0.3)
+            kept.append(temporary.exists())
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(other_run)
+        writing.wait()
+        encode(corpus)
+        other.result()
+    assert kept == [True]
+    assert sorted(path.name for path in shard.parent.iterdir()) == [shard.name]
