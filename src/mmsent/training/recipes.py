@@ -34,8 +34,8 @@ class RunParser(OneLineParser, HfArgumentParser):
 def parse_arguments(
     argv: list[str], description: str, preset: dict[str, Any] | None = None
 ) -> tuple[ModelArguments, DataArguments, RunArguments]:
-    """Parse the command line. The recipe that `--config` names, or its row that `--row` names, sets the defaults, before
-    those of a preset.
+    """Parse the command line. The recipe that `--config` names, or its row that `--row` names, sets the defaults,
+    before those of a preset.
 
     An unknown name, a wrong type or an unreadable recipe ends the program with a message and exit code 2.
     """
