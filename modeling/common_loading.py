@@ -186,6 +186,9 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         size, largest = model.get_input_embeddings().weight.shape[0], max(processor.tokenizer.get_vocab().values())
         if largest >= size:
             raise ValueError(f"{pair}: the tokenizer has ids up to {largest}, the model has {size:,} embeddings.")
+        pad_to = getattr(model.config, "pad_to", None)
+        if pad_to is not None and processor.max_length > pad_to:
+            raise ValueError(f"{pair}: max_length={processor.max_length} is more than pad_to={pad_to}: lower it.")
     if model.base_model.image_encoder is not None:
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             height, width = processor.image_size
@@ -193,7 +196,7 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if not pixels.isfinite().all():
             raise ValueError(f"{pair}: the image processor makes pixels that are not finite numbers.")
         try:
-            regions = model.base_model.image_encoder(pixels.to(model.device, model.dtype)).shape[1]
+            regions = model.base_model.image_encoder.count_regions(pixels.to(model.device, model.dtype))
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{pair}: the model cannot read RGB images of {height} x {width} pixels: {error}"

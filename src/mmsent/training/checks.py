@@ -116,15 +116,18 @@ def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
     row = ARCHITECTURES[args.architecture]
     with naming("processor_kwargs"):
         kwargs = parse_name_values(args.processor_kwargs)
-    names = {*signature(row.processor).parameters, "vocab_size", "image_size"} - {"tokenizer", "image_processor"}
+    of_new = {"vocab_size", "pre_cut", "crop"}  # of a new processor only
+    names = {*signature(row.processor).parameters, "image_size", *of_new} - {"tokenizer", "image_processor"}
     if args.init_from is not None:
-        names.remove("vocab_size")
+        names -= of_new
     for name, value in kwargs.items():
         if name not in names:
             raise ValueError(f"processor_kwargs {name}: it is not one of {', '.join(sorted(names))}.")
         if name in COUNTS and value is not None:
             check_whole_number(f"processor_kwargs {name}", value)
-        if name == "text_steps" and not isinstance(value, list | None):
+        if name in ("pre_cut", "crop") and not isinstance(value, bool):
+            raise ValueError(f"processor_kwargs {name}={value}: give true or false.")
+        if name in ("text_steps", "aspect_steps") and not isinstance(value, list | None):
             raise ValueError(f"processor_kwargs {name}={value}: give a list, for example [strip_links].")
     return kwargs
 
