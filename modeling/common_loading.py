@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForSequenceClassification, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 
@@ -186,9 +192,7 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         size, largest = model.get_input_embeddings().weight.shape[0], max(processor.tokenizer.get_vocab().values())
         if largest >= size:
             raise ValueError(f"{pair}: the tokenizer has ids up to {largest}, the model has {size:,} embeddings.")
-        pad_to = getattr(model.config, "pad_to", None)
-        if pad_to is not None and processor.max_length > pad_to:
-            raise ValueError(f"{pair}: max_length={processor.max_length} is more than pad_to={pad_to}: lower it.")
+        check_lengths(model.config, processor, f"{pair}: ")
     if model.base_model.image_encoder is not None:
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             height, width = processor.image_size
@@ -206,6 +210,17 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
                 f"{pair}: images of {height} x {width} pixels have {regions} regions, and the model was built for "
                 f"{model.config.image_regions}."
             )
+
+
+def check_lengths(config: PreTrainedConfig, processor: ProcessorMixin, source: str = "") -> None:
+    """Check that a processor makes no text that is longer than the fixed length of a model.
+
+    Raises:
+        ValueError: If it does. The message begins with the source.
+    """
+    pad_to = getattr(config, "pad_to", None)
+    if pad_to is not None and processor.max_length > pad_to:
+        raise ValueError(f"{source}max_length={processor.max_length} is more than pad_to={pad_to}: lower it.")
 
 
 def list_keys(keys: list) -> str:

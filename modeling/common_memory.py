@@ -1,12 +1,10 @@
 """What the memory networks that an aspect guides have in common."""
 
-from pathlib import Path
 from typing import Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 from transformers import initialization as init
 
 from .common_base import MultimodalPreTrainedModel
@@ -28,8 +26,9 @@ class AspectMemoryConfig(MultimodalConfig):
         pad_images_to: The number of images to which those of every post are padded if `pad_to` is set (5 in the paper
             and in the code).
         initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
-            distribution, also for the word vectors, whose pretrained values the code overwrites. The code gives the
-            projections of an attention an extra dimension, which makes them start ten times smaller at 200 units.
+            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
+            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
+            smaller at 200 units.
     """
 
     hops: int = 3
@@ -54,24 +53,6 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
     """The base of memory networks that read an aspect, with weights that start larger than usual by default."""
 
     reads_aspect = True
-
-    @classmethod
-    def from_backbones(
-        cls,
-        text: str | Path,
-        image: str | Path,
-        tokenizer: PreTrainedTokenizerBase,
-        image_size: tuple[int, int] = (64, 64),
-        word_vectors: str | Path | None = None,
-        **config_kwargs,
-    ) -> "AspectMemoryPreTrainedModel":
-        """Build a new model, see `MultimodalPreTrainedModel.from_backbones`."""
-        if word_vectors is not None and config_kwargs.get("initialization") == "official":
-            raise ValueError(
-                f"word_vectors={word_vectors}: initialization=official overwrites them, as the authors' code does. "
-                "Leave one of the two out."
-            )
-        return super().from_backbones(text, image, tokenizer, image_size, word_vectors, **config_kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -129,6 +129,22 @@ def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
     assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
 
 
+def test_padding_that_a_model_reads_is_cached(encode, corpus):
+    fields = {
+        "reading": "official",
+        "contrastive_fused": False,
+        "pad_to": 16,
+        "change": processor_setting("max_length", 16),
+    }
+    posts, model, collator = encode(corpus, "mdse", "transformers", **fields)
+    check_logits(posts, corpus, model, collator, [0, 3, 5])
+    width = model.config.hidden_size
+    assert posts["train"][0]["text_features"].shape == (16, width)
+    assert posts["train"][5]["image_features"].shape == (1, 1 + 4, width)  # with the class token
+    other = fields | {"pad_to": 17}
+    assert encode(corpus, "mdse", "transformers", **other)[0]["train"][0]["text_features"].shape == (17, width)
+
+
 def test_float16_is_half_as_large_and_close(encode, corpus):
     full, model, collator = encode(corpus)
     half, *_ = encode(corpus, dtype="float16")

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, Trainer, get
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
-from mmsent.modeling.common_loading import load_processor
+from mmsent.modeling.common_loading import check_lengths, load_processor
 from mmsent.modeling.common_processing import check_whole_number
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -141,10 +141,12 @@ def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
             processor = load_processor(args.init_from, **kwargs)
         if size is not None and processor.image_size != (size, size):
             raise ValueError(f"processor_kwargs image_size={size}: that of init_from is {processor.image_size}.")
+        check_lengths(config, processor, "processor_kwargs ")
         return
     text, image = args.text_encoder, args.image_encoder
     with naming(encoder_arguments(args)):
         processor = ARCHITECTURES[args.architecture].processor.from_backbones(text, image, ["a"], **kwargs)
+        check_lengths(config, processor, "processor_kwargs ")
         check_vocabulary(processor.tokenizer, None if text == "word_vectors" else config.text_config)
 
 
