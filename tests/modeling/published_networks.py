@@ -35,6 +35,7 @@ CHANGES = {
     "[:d]": lambda x, d: x[:d],
     "[d:2*d]": lambda x, d: x[d : 2 * d],
     "[2*d:]": lambda x, d: x[2 * d :],
+    "[:, d:] then [:, :d]": lambda x, d: np.concatenate([x[:, d:], x[:, :d]], 1),
 }
 
 
