@@ -55,6 +55,10 @@ class GuidedAttention(nn.Module):
         return attend(weights, memory), weights
 
 
+class ProjectedAttentionWeight(nn.Linear):
+    """W_k, W_q or w of `ProjectedAttention`. It is a class of its own for the same reason."""
+
+
 class ProjectedAttention(nn.Module):
     """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py, score "mlp").
 
@@ -70,9 +74,9 @@ class ProjectedAttention(nn.Module):
     def __init__(self, size: int, scoring: Literal["scalar", "additive"] = "scalar"):
         super().__init__()
         self.scoring = scoring
-        self.key_proj = nn.Linear(size, size, bias=False)
-        self.query_proj = nn.Linear(size, size, bias=False)
-        self.score = nn.Linear(2 * size if scoring == "scalar" else size, 1, bias=False)
+        self.key_proj = ProjectedAttentionWeight(size, size, bias=False)
+        self.query_proj = ProjectedAttentionWeight(size, size, bias=False)
+        self.score = ProjectedAttentionWeight(2 * size if scoring == "scalar" else size, 1, bias=False)
         self.output_proj = nn.Linear(size, size)
 
     def forward(

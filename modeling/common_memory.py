@@ -9,7 +9,7 @@ from transformers import initialization as init
 
 from .common_base import MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
-from .common_layers import GuidedProjection, ProjectedAttention, flatten_regions
+from .common_layers import GuidedProjection, ProjectedAttentionWeight, flatten_regions
 from .common_word_vectors import WordVectors
 
 
@@ -87,15 +87,14 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
         if isinstance(module, nn.LSTM | nn.GRUCell):
             for weight in module.parameters(recurse=False):
                 _xavier_or(weight, module.hidden_size)
+        elif isinstance(module, ProjectedAttentionWeight):
+            size = module.in_features
+            # Xavier takes (1, D, D) for D inputs with D positions each. The vector w has 2D numbers, for D units.
+            bound = (2 / size) ** 0.5 if module.out_features == 1 else (6 / (size * size + size)) ** 0.5
+            init.uniform_(module.weight, -bound, bound)
         elif isinstance(module, nn.Linear):
             for weight in module.parameters(recurse=False):
                 _xavier_or(weight, module.in_features)
-        elif isinstance(module, ProjectedAttention):  # after its layers
-            size = module.output_proj.in_features
-            bound = (6 / (size * size + size)) ** 0.5  # Xavier takes (1, D, D) for D inputs with D positions each
-            init.uniform_(module.key_proj.weight, -bound, bound)
-            init.uniform_(module.query_proj.weight, -bound, bound)
-            init.uniform_(module.score.weight, -(size**-0.5), size**-0.5)
         elif isinstance(module, WordVectors):
             rows = self.config.text_config.vocab_size  # the row of padding is a module of its own
             bound = (6 / (rows + module.embedding_dim)) ** 0.5
