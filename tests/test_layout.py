@@ -117,3 +117,14 @@ def test_files_and_functions_are_short(path):
         if isinstance(node, ast.FunctionDef):
             lines = node.end_lineno - node.lineno + 1
             assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+
+
+def test_helpers_that_several_folders_import_are_at_the_top():
+    """If a single file is collected, only its own folder and `tests` are importable."""
+    tests = [path for path in PYTHON if path.relative_to(ROOT).parts[0] == "tests"]
+    homes = {path.stem: path.parent for path in tests if path.parent.parent == ROOT / "tests"}
+    for path in tests:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in getattr(node, "names", [])] if isinstance(node, ast.Import) else []
+            for name in [*names, getattr(node, "module", None)]:
+                assert homes.get(name, path.parent) == path.parent, f"{path} imports {name}: move it to tests/"

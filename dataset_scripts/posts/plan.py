@@ -37,7 +37,8 @@ class PostsConfig(BuilderConfig):
         label_names: Names of the classes in the order of their numbers.
         splits: JSON file with the ids of each split, as `train.py` writes it into the folder of a run.
         split_seed: Seed of splits that are drawn.
-        split_shares: Shares of train, validation and test in splits that are drawn.
+        split_shares: Shares of train, validation and test in splits that are drawn. If the table has train posts and
+            no validation posts, these are drawn from the train posts; [0.9, 0, 0.1] leaves them there.
     """
 
     tables: dict[str, list[str]] | None = None
@@ -162,28 +163,47 @@ def _splits(index: PostIndex, given: list[str], config: PostsConfig, notes: list
         numbers = np.asarray(index.splits)
     if (numbers >= 0).all():
         splits = {split: np.flatnonzero(numbers == number) for number, split in enumerate(SPLITS)}
-        return {split: rows for split, rows in splits.items() if len(rows)}
+        splits = {split: rows for split, rows in splits.items() if len(rows)}
+        train, validation = config.split_shares[:2]
+        if "train" in splits and "validation" not in splits and validation:
+            shares = {"train": train / (train + validation), "validation": validation / (train + validation)}
+            try:
+                splits |= _drawn_splits(index, splits["train"], shares, config.split_seed, notes)
+                notes.append("no post is marked as validation; these posts were drawn from the train posts")
+            except ValueError as error:  # The table can be read without validation posts.
+                notes.append(f"no post is marked as validation, and none can be drawn: {error}")
+        return splits
     if index.bad_split:
         raise ValueError(index.bad_split)
-    hashes = np.array([hash_of(str(config.split_seed), post_id) for post_id in index.ids], dtype=np.uint64)
-    groups = components(len(index), [tuple(np.asarray(values) for values in index.ties)])
-    numbers, sizes = draw_splits(hashes, np.asarray(index.labels, dtype=np.int64), groups, config.split_shares)
-    splits = {split: np.flatnonzero(numbers == number) for number, split in enumerate(SPLITS)}
-    wanted = [split for split, share in zip(SPLITS, config.split_shares, strict=True) if share]
-    empty = [split for split in wanted if not len(splits[split])]
-    together = f"{sizes.max()} of the {len(index)} posts belong together (a text, image or group that they share)"
+    shares = dict(zip(SPLITS, config.split_shares, strict=True))
+    return _drawn_splits(index, np.arange(len(index)), shares, config.split_seed, notes)
+
+
+def _drawn_splits(
+    index: PostIndex, rows: np.ndarray, shares: dict[str, float], seed: int, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """Divide rows of the index among splits."""
+    shares = {split: share for split, share in shares.items() if share}
+    hashes = np.array([hash_of(str(seed), index.ids[row]) for row in rows], dtype=np.uint64)
+    groups = components(len(index), [tuple(np.asarray(values) for values in index.ties)])[rows]
+    groups = np.unique(groups, return_inverse=True)[1]
+    labels = np.asarray(index.labels, dtype=np.int64)[rows]
+    numbers, sizes = draw_splits(hashes, labels, groups, list(shares.values()))
+    splits = {split: rows[numbers == number] for number, split in enumerate(shares)}
+    empty = [split for split in splits if not len(splits[split])]
     if empty:
         raise ValueError(
-            f"the split {' and '.join(empty)} would be empty: {together}. Add posts, change split_shares, or give the "
-            "table a column split"
+            f"the split {' and '.join(empty)} would be empty: {sizes.max()} of the {len(rows)} posts belong together "
+            "(a text, image or group that they share). Add posts, change split_shares, or give the table a "
+            "column split"
         )
-    shares = ", ".join(f"{share:.0%}".replace("%", " %") for share in config.split_shares)
+    percent = ", ".join(f"{share:.0%}".replace("%", " %") for share in shares.values())
     notes.append(
-        f"the splits were drawn with split_seed={config.split_seed} and the shares {shares}, the classes in equal "
-        "shares, and posts that share a text, an image or a group in one split"
+        f"the splits were drawn with split_seed={seed} and the shares {percent}, the classes in equal shares, and "
+        "posts that share a text, an image or a group in one split"
         + (f": {int((sizes > 1).sum())} groups, the largest of {sizes.max()} posts" if sizes.max() > 1 else "")
     )
-    return {split: splits[split] for split in wanted}
+    return splits
 
 
 def _listed_splits(index: PostIndex, name: str, notes: list[str]) -> dict[str, np.ndarray]:

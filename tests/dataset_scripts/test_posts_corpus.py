@@ -96,7 +96,11 @@ def test_files_by_split(names, folder, load):
     assert [len(corpus[split]) for split in ("train", "validation", "test")] == [40, 10, 10]
     files = {"train": str(folder / f"{names[0]}.csv"), "test": [str(folder / f"{names[2]}.csv")]}
     corpus = mmsent.load_corpus("posts", data_files=files, image_dir=str(folder))
-    assert {split: len(posts) for split, posts in corpus.items()} == {"train": 40, "test": 10}
+    assert {split: len(posts) for split, posts in corpus.items()} == {"train": 36, "validation": 4, "test": 10}
+    whole = mmsent.load_corpus("posts", data_files=files, image_dir=str(folder), split_shares=[0.9, 0, 0.1])
+    assert sorted(whole["train"]["id"]) == sorted([*corpus["train"]["id"], *corpus["validation"]["id"]])
+    assert corpus["test"]["id"][:] == whole["test"]["id"][:]
+    assert "no post is marked as validation" in " ".join(corpus_notes(corpus))
 
 
 def test_ids_that_occur_in_two_files_get_the_name_of_the_file(tmp_path, load):
@@ -196,6 +200,7 @@ def test_several_images_and_a_clean_variant(folder, load):
     path = write_rows(folder / "posts.csv", near)
     plain, clean = (load("posts", config, data_files=str(path)) for config in ("default", "default_clean"))
     assert [len(images) for images in plain["train"]["images"][:2]] == [2, 2]
+    assert "none can be drawn: the split validation would be empty: 30 of the 30" in " ".join(corpus_notes(plain))
     assert len(clean["train"]) < len(plain["train"])
     assert "posts that leak were dropped from train" in corpus_notes(clean)[-1]
 

@@ -27,6 +27,7 @@ def after_readme(checkout, tmp_path_factory, worker_id) -> Path:
     target = root / "after_readme"
     with FileLock(root / "after_readme.lock"):
         if not target.exists():
-            pages.run_page(ROOT / "README.md", checkout)
-            checkout.rename(target)
+            folder = shutil.copytree(checkout, tmp_path_factory.mktemp("readme") / "checkout")
+            pages.run_page(ROOT / "README.md", folder)
+            folder.rename(target)
     return target

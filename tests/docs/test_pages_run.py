@@ -1,9 +1,13 @@
 """Every command and snippet of the pages runs as it stands, in a fresh folder."""
 
+import itertools
+import json
 import shutil
 
 import pages
+import pandas as pd
 import pytest
+from datasets import load_dataset
 from tiny import ROOT
 
 RUN = [page for page in pages.PAGES[1:] if any(block.not_run is None for block in pages.blocks(page))]
@@ -23,7 +27,43 @@ def test_a_page_runs(page, request, tmp_path):
     continues = pages.CONTINUES in page.read_text(encoding="utf-8")
     start = request.getfixturevalue("after_readme" if continues else "checkout")
     shutil.copytree(start, tmp_path / "folder")
+    if page.stem == "own_posts":
+        write_own_posts(tmp_path / "folder")
     pages.run_page(page, tmp_path / "folder")
+
+
+def write_own_posts(folder):
+    """Write what the page asks of its reader: a table of 200 posts with pictures, and a table of new posts."""
+    posts, pictures = load_dataset("sample_posts"), itertools.count(1)
+    (folder / "pictures").mkdir()
+    for name, few in (("posts", posts["train"].shuffle(seed=0).select(range(200))), ("new", posts["test"].take(20))):
+        rows = []
+        for post in few:
+            picture = f"pictures/{next(pictures)}.jpg" if post["images"] else ""
+            for image in post["images"]:
+                image.convert("RGB").save(folder / picture)
+            label = few.features["label"].int2str(post["label"])
+            rows.append({"tweet": post["text"], "photo": picture, "sentiment": label})
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+
+
+@pytest.mark.slow
+def test_own_posts_take_seven_commands_from_a_table_to_a_demo(checkout, tmp_path):
+    """The first blocks of the page about one's own posts, in a folder that has the table and nothing else."""
+    folder = tmp_path / "folder"
+    shutil.copytree(checkout, folder)
+    write_own_posts(folder)
+    first, demo = pages.blocks(pages.ROOT / "docs" / "own_posts.md")[:2]
+    assert demo.background is not None
+    assert len(pages.commands(first)) + len(pages.commands(demo)) <= 7
+    page = folder / "page.md"
+    page.write_text(f"```bash\n{first.text}```\n<!-- background: {demo.background} -->\n```bash\n{demo.text}```\n")
+    pages.run_page(page, folder)
+    run = json.loads((folder / "runs/posts-comn/run.json").read_text())
+    assert sum(run["posts"].values()) == 200
+    assert len(pd.read_csv(folder / "predictions.csv")) == 20
+    for name in ("runs/posts-comn/report.html", "why.html", "upload/README.md", "upload/model.safetensors"):
+        assert (folder / name).stat().st_size > 1000, name
 
 
 def test_pages_that_need_the_readme_say_so():

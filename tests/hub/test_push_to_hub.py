@@ -174,7 +174,8 @@ def test_a_pushed_model_loads_by_its_id_elsewhere(trained, tmp_path):
     batch = processor(text=["A good day.", "so plain"])
     logits = model(**batch).logits
     torch.testing.assert_close(torch.tensor(remote_logits), logits, rtol=0, atol=1e-5)
-    for post, scores in zip(predicted, logits.softmax(-1).tolist(), strict=True):
+    calibrated = (logits / model.config.score_temperature).softmax(-1)
+    for post, scores in zip(predicted, calibrated.tolist(), strict=True):
         assert [entry["score"] for entry in post] == pytest.approx(sorted(scores, reverse=True), abs=1e-5)
         assert post[0]["label"] == model.config.id2label[scores.index(max(scores))]
 

@@ -55,6 +55,8 @@ def test_the_choice_follows_the_posts_and_the_hardware():
     assert chosen("best")["text_learning_rate"] == 5e-5
     assert "text_learning_rate" not in chosen("best", posts=60_000)
     assert chosen("balanced", with_aspect=1)["architecture"] == "mimn"
+    for preset in PRESETS:
+        assert chosen(preset, with_aspect=1)["num_train_epochs"] > chosen(preset)["num_train_epochs"]
     assert chosen("balanced", images=3)["processor_kwargs"] == ["max_images=3"]
     assert chosen("best", with_image=0)["modalities"] == "text"
     assert "branch=image" in chosen("fast", with_text=0)["model_kwargs"]

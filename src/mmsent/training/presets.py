@@ -35,6 +35,18 @@ TEXT_ENCODERS = {  # (preset on this hardware, whether the texts are English) ->
     ("base", True): "FacebookAI/roberta-base",
     ("base", False): "FacebookAI/xlm-roberta-base",
 }
+# (encoders, whether the model reads an aspect) -> number of steps, fewest and most epochs. Models that read an aspect
+# learn later what text and images say together: see results/sample_posts.
+SCHEDULES = {
+    ("from scratch", False): (400, 3, 20),
+    ("from scratch", True): (1000, 3, 20),
+    ("frozen", False): (400, 3, 20),
+    ("frozen", True): (1000, 3, 30),
+    ("trained", False): (250, 2, 8),
+    ("trained", True): (700, 2, 20),
+    ("base", False): (1000, 3, 10),
+    ("base", True): (1000, 3, 10),
+}
 IMAGE_ENCODERS = {"small": "timm/efficientnet_lite0.ra_in1k", "base": "google/vit-base-patch16-224-in21k"}
 
 
@@ -92,9 +104,11 @@ def english_share(texts: Iterable[str]) -> float:
     return languages["en"] / languages.total() if languages else 1.0
 
 
-def epochs(steps: int, posts: int, fewest: int, most: int, batch_size: int = 32) -> int:
-    """Return the number of epochs that take about `steps` steps, within limits."""
-    return min(most, max(fewest, round(steps * batch_size / posts)))
+def epochs(encoders: str, aspect: bool, posts: int, batch_size: int = 32) -> tuple[float, str]:
+    """Return the number of epochs of a schedule for a number of posts, and why."""
+    steps, fewest, most = SCHEDULES[encoders, aspect]
+    count = min(most, max(fewest, round(steps * batch_size / posts)))
+    return float(count), f"about {steps} steps, and {fewest} to {most} epochs, for {posts:,} posts"
 
 
 def choose(preset: str, facts: Facts) -> dict[str, tuple[Any, str]]:
@@ -120,9 +134,13 @@ def choose(preset: str, facts: Facts) -> dict[str, tuple[Any, str]]:
         choice = {"architecture": ("mdse", "the highest accuracy on MVSA-Single dev, see docs/results.md")}
         model |= {"num_attention_heads": "8", "contrastive": "none"}
     if preset == "fast":
-        choice |= _fast(facts)
+        choice |= {
+            "text_encoder": ("word_vectors", "needs no download"),
+            "image_encoder": ("small_cnn", "needs no download"),
+            "num_train_epochs": epochs("from scratch", aspect, facts.posts),
+        }
     else:
-        choice |= _pretrained(preset, size, facts, model)
+        choice |= _pretrained(preset, size, aspect, facts, model)
     if image and facts.images > 1:
         images = min(facts.images, MAX_IMAGES)
         choice["processor_kwargs"] = (
@@ -135,16 +153,7 @@ def choose(preset: str, facts: Facts) -> dict[str, tuple[Any, str]]:
     return choice
 
 
-def _fast(facts: Facts) -> dict[str, tuple[Any, str]]:
-    count = epochs(400, facts.posts, 3, 20)
-    return {
-        "text_encoder": ("word_vectors", "needs no download"),
-        "image_encoder": ("small_cnn", "needs no download"),
-        "num_train_epochs": (float(count), f"about 400 steps, and 3 to 20 epochs, for {facts.posts:,} posts"),
-    }
-
-
-def _pretrained(preset: str, size: str, facts: Facts, model: dict) -> dict[str, tuple[Any, str]]:
+def _pretrained(preset: str, size: str, aspect: bool, facts: Facts, model: dict) -> dict[str, tuple[Any, str]]:
     """Return the encoders and the schedule of a preset with pretrained encoders, and set what is frozen in `model`."""
     text, image = (share >= FEW for share in (facts.with_text, facts.with_image))
     english = facts.english >= ENGLISH
@@ -162,11 +171,9 @@ def _pretrained(preset: str, size: str, facts: Facts, model: dict) -> dict[str, 
         model["freeze_image"] = "true"
     if (text and not trains_text) or (image and not trains_image):
         choice["cache_features"] = (True, "a frozen encoder runs once")
-    count = epochs(250, facts.posts, 2, 8) if trains_text or trains_image else epochs(400, facts.posts, 3, 20)
-    if size == "base":
-        count = epochs(1000, facts.posts, 3, 10)
+    encoders = "base" if size == "base" else "trained" if trains_text or trains_image else "frozen"
     choice |= {
-        "num_train_epochs": (float(count), f"suits {facts.posts:,} posts"),
+        "num_train_epochs": epochs(encoders, aspect, facts.posts),
         "learning_rate": (5e-4, "of the layers above the encoders"),
         "weight_decay": (0.01, "usual for these encoders"),
         "lr_scheduler_type": ("linear", "usual for these encoders"),
