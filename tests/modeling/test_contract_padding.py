@@ -40,6 +40,8 @@ def test_the_contract(built, model, batch, tmp_path):
     contract.test_logits_do_not_depend_on_the_batch(built)
     contract.test_missing_parts_and_padding(built)
     contract.test_bf16_autocast(model, batch)
+    for weights in model(**batch).text_attentions or ():
+        assert weights.shape == batch["input_ids"].shape
     model.save_pretrained(tmp_path)
     assert torch.equal(
         logits(AutoModelForSequenceClassification.from_pretrained(tmp_path), batch), logits(model, batch)
