@@ -93,6 +93,8 @@ def release_folder(name: str, data_dir: str | None, index: Iterable[str], comple
         raise NotADirectoryError(f"data_dir {folder} is a file: unpack the archive and pass {expected}")
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir {folder} does not exist: pass {expected}")
+    if not os.access(folder, os.R_OK | os.X_OK):  # every file would seem to be missing
+        raise PermissionError(f"You may not read data_dir {folder}: get the permission, or pass another folder.")
     missing = [entry for entry in index if not os.path.lexists(folder / entry)]
     if missing and (complete or len(missing) == len(index)):
         raise FileNotFoundError(f"data_dir {folder} has no {missing[0]}: pass {expected}")
@@ -260,18 +262,21 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Refuse a second process that would write to the same file or folder at the same time.
 
     The lock is a file `.<name>.lock` in an existing folder, or beside a file. The system releases it when the process
     ends, also after a kill.
+
+    Args:
+        wait: Wait until the other process has released the lock, instead of refusing.
 
     Raises:
         ValueError: If another process holds the lock. The message names the path and that process.
     """
     path = Path(os.path.realpath(path))  # `resolve` raises a RuntimeError for a link to itself
     file = lock_file(path)
-    lock = FileLock(file, blocking=False)
+    lock = FileLock(file, blocking=wait)
     try:
         with name_full_disk(file):
             lock.acquire()

@@ -1,14 +1,15 @@
-"""Make the picture of an explained post that the README shows, for light and for dark pages.
+"""Make the pictures of the documentation, for light and for dark pages: an explained post, and the demo.
 
     python docs/make_images.py --model runs/sample_posts-comn
 
-The post and its picture are those of the embedded corpus. The command needs Chromium, Chrome or Edge.
+The post and its picture are those of the embedded corpus. The command needs Chromium, Chrome or Edge, and Playwright.
 """
 
 import argparse
 import base64
 import html
 import io
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from PIL import Image
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
 from mmsent.dataset_scripts.sample_posts.posts import make_post
 from mmsent.explanation.attribution import Explanation, explain_post
-from mmsent.explanation.figure import write_png
+from mmsent.explanation.figure import find_browser, write_png
 from mmsent.explanation.html import heat_images
-from mmsent.modeling.common_loading import load_model, load_processor
+from mmsent.inference.predict import load_pipeline
+from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 POST = "both-0050-2"
 GRID = 8  # squares per side over which attributions are averaged: single pixels look like noise
@@ -86,6 +88,32 @@ def _data(image: Image.Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
+def write_demo(pipe: ImageTextSentimentPipeline, run: str, post: dict, output: Path) -> None:
+    """Start the demo, analyse a post in a browser, and write what the page shows at each theme."""
+    from playwright.sync_api import sync_playwright
+
+    from mmsent.demo import app
+
+    page = app.build(pipe, run, of_corpus=False)
+    app.launch(page)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        picture = Path(folder, "photo.png")
+        picture.write_bytes(post["images"][0])
+        browser = playwright.chromium.launch(executable_path=find_browser(), chromium_sandbox=False)
+        for theme in THEMES:
+            tab = browser.new_page(color_scheme=theme, viewport={"width": 1100, "height": 900})
+            tab.goto(page.local_url)
+            tab.locator("#text textarea").fill(post["text"])
+            tab.locator("#images input[type=file]").set_input_files(picture)
+            tab.locator("#images_thumbnails img").wait_for()
+            tab.locator("#analyse").click()
+            tab.locator("#reasons").get_by_text("without text", exact=True).wait_for()
+            with Image.open(io.BytesIO(tab.screenshot(animations="disabled"))) as image:
+                image.quantize(128).save(path := output / f"demo_{theme}.png", optimize=True)
+            print(f"wrote {path}")
+    page.close(verbose=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="run folder of train.py")
@@ -94,11 +122,13 @@ def main() -> None:
     with exit_with_one_line("make_images.py"):
         post = make_post(POST)
         picture = Image.open(io.BytesIO(post["images"][0]))
-        explanation = explain_post(load_model(args.model), load_processor(args.model), post["text"], [picture])
+        pipe = load_pipeline(args.model)
+        explanation = explain_post(pipe.model, pipe.processor, post["text"], [picture])
         for name, theme in THEMES.items():
             path = args.output / f"explained_post_{name}.png"
             write_png(card(explanation, theme), path)
             print(f"wrote {path}")
+        write_demo(pipe, args.model, post, args.output)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,19 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
 )
-from transformers.utils import SAFE_WEIGHTS_NAME
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_NAME
+
+# What transformers reads from a folder besides the weights; each file holds one JSON object.
+MODEL_FILES = (CONFIG_NAME, "adapter_config.json")
+PROCESSOR_FILES = ("processor_config.json", "tokenizer.json", "tokenizer_config.json")
+PROCESSOR_FILES += ("added_tokens.json", "special_tokens_map.json")
 
 
 def check_source(name: str | Path) -> None:
@@ -34,6 +40,8 @@ def check_source(name: str | Path) -> None:
     """
     path, text = Path(name), str(name)
     parent, slash, _ = text.partition("/")
+    if not text.strip():
+        raise FileNotFoundError("The name is empty: give a folder or a Hub id.")
     if path.is_dir():
         return
     if path.exists():
@@ -41,6 +49,35 @@ def check_source(name: str | Path) -> None:
     is_path = isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1 or "\\" in text
     if is_path or (slash and Path(parent).is_dir()):
         raise FileNotFoundError(f"There is no folder {name}. It looks like a path, so the Hub was not asked for it.")
+
+
+def check_json_files(name: str | Path, files: tuple[str, ...]) -> None:
+    """Check that a folder has the first of these files, and that those that it has hold JSON objects. An id of the Hub
+    passes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a file is damaged.
+    """
+    if not Path(name).is_dir():
+        return
+    if not Path(name, files[0]).exists():
+        raise FileNotFoundError(f"{name} has no {files[0]}: name the folder of a saved model.")
+    for path in (path for path in (Path(name, file) for file in files) if path.exists()):
+        _check_file(path)
+        try:
+            reason = None if isinstance(json.loads(path.read_text(encoding="utf-8")), dict) else "it is not an object"
+        except (ValueError, RecursionError) as error:
+            reason = error
+        if reason:
+            raise ValueError(f"{path} does not hold the JSON that is expected: {reason}. Get the file again.")
+
+
+def _check_file(path: Path) -> None:
+    """Check that a file may be read and is a regular one: reading a pipe or a device may never end."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file: replace it by one.")
+    path.open("rb").close()  # safetensors would say that there is no such file
 
 
 def check_weight_files(name: str | Path) -> None:
@@ -56,6 +93,7 @@ def check_weight_files(name: str | Path) -> None:
     if not files:
         raise FileNotFoundError(f"{name} has no model.safetensors, the only format of weights that is read.")
     for file in files:
+        _check_file(file)
         try:
             with safe_open(file, "pt"):
                 pass
@@ -81,18 +119,36 @@ def check_run(name: str | Path) -> None:
 
 @contextmanager
 def naming_damage(source: str | Path) -> Iterator[None]:
-    """Raise a ValueError that names a file or folder instead of an error that does not.
+    """Raise an OSError or a ValueError that names a file or folder instead of an error that does not.
 
     transformers raises many types for damaged files: KeyError, AttributeError, TypeError, RecursionError, ...
     """
     try:
         yield
-    except (ImportError, OSError):
+    except ImportError:
         raise
     except Exception as error:
-        if isinstance(error, ValueError) and str(source) in str(error):
+        if isinstance(error, ValueError | OSError) and str(source) in str(error):
             raise
-        raise ValueError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def load_config(name: str | Path, **kwargs) -> PreTrainedConfig:
+    """Load the config of a saved model from a folder or the Hub.
+
+    Args:
+        name: A folder or a Hub id.
+        kwargs: Arguments of `AutoConfig.from_pretrained`, for example `trust_remote_code`.
+
+    Raises:
+        OSError: If there is no such model.
+        ValueError: If the file is damaged.
+    """
+    check_source(name)
+    check_json_files(name, MODEL_FILES)
+    with naming_damage(Path(name, CONFIG_NAME) if Path(name).is_dir() else name):
+        return AutoConfig.from_pretrained(name, **kwargs)
 
 
 def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
@@ -107,22 +163,26 @@ def load_model(name: str | Path, **kwargs) -> PreTrainedModel:
         ValueError: If the files are damaged, or the weights do not match the model, hold NaN or infinity, or were
             changed after the run.
     """
-    check_source(name)
+    config = load_config(name, **kwargs)
+    if not hasattr(type(config), "image_regions"):  # before such a model, which may be large, is built
+        raise ValueError(f"{name} holds a model of the type {config.model_type}: name one that mmsent has trained.")
     check_weight_files(name)
     check_run(name)
     with naming_damage(name):
         # Weights of another shape are named by `check_weights`; transformers would only refer to its log.
         options = {"use_safetensors": True, "ignore_mismatched_sizes": True} | kwargs
         model = AutoModelForSequenceClassification.from_pretrained(name, **options)
-    if not hasattr(model, "loading_report"):
-        raise ValueError(f"{name} holds a {type(model).__name__}: name a model that mmsent has trained.")
     check_weights(model)
-    _check_kinds(name, model)
+    check_kinds(name, model)
     return model
 
 
-def _check_kinds(name: str | Path, model: PreTrainedModel) -> None:
-    """Check that no weights in a folder are whole numbers that the model has as floats: they would be rounded ones."""
+def check_kinds(name: str | Path, model: PreTrainedModel) -> None:
+    """Check that no weights in a folder are whole numbers that the model has as floats: they would be rounded ones.
+
+    Raises:
+        ValueError: If there are such weights.
+    """
     tensors = model.state_dict()
     for file in sorted(Path(name).glob("model*.safetensors")):
         with safe_open(file, "pt") as weights:
@@ -144,6 +204,7 @@ def load_processor(name: str | Path, **kwargs) -> ProcessorMixin:
         ValueError: If its files are damaged.
     """
     check_source(name)
+    check_json_files(name, PROCESSOR_FILES)
     with naming_damage(name):
         return AutoProcessor.from_pretrained(name, **kwargs)
 
@@ -193,6 +254,8 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if largest >= size:
             raise ValueError(f"{pair}: the tokenizer has ids up to {largest}, the model has {size:,} embeddings.")
         check_lengths(model.config, processor, f"{pair}: ")
+        with naming_damage(f"{source}: the {type(processor).__name__}"):
+            processor.encode_text(["a"], processor.max_length)  # fails without a token for padding
     if model.base_model.image_encoder is not None:
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             height, width = processor.image_size

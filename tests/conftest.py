@@ -20,6 +20,7 @@ import json  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import accessibility  # noqa: E402
 import datasets  # noqa: E402
 import pytest  # noqa: E402
 import tiny  # noqa: E402
@@ -54,6 +55,18 @@ def shared_data() -> Callable[[str], Path]:
 def mvsa_single(shared_data) -> Path:
     """The real copy of MVSA-Single."""
     return shared_data("mvsa_single")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium. The scope is a module, since nothing else can use asyncio in this process while it runs."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=accessibility.CHROMIUM, args=accessibility.ARGUMENTS, chromium_sandbox=False
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Test the demo as a person uses it: in a real browser on the running page."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,16 +13,10 @@ from urllib.request import urlopen
 
 import pytest
 import tiny
+from accessibility import cut_off, findings, needs_chromium
 from local_hub import Hub, Repository, environment, push
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.xdist_group("demo"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.xdist_group("demo")]
 
 
 @contextmanager
@@ -63,16 +56,6 @@ def save(folder: Path, architecture: str, backbones: dict[str, str]) -> Path:
     for part in tiny.build(architecture, "own", backbones, aspects=["coffee", "the cafe"]):
         part.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, chromium_sandbox=False)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -137,18 +120,95 @@ def test_the_keyboard_is_sufficient(page, demo):
     page.locator("#reasons .words").get_by_text("bad").first.wait_for()
 
 
-def test_the_page_fits_a_phone(browser, demo):
-    page = browser.new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    page.goto(demo.url)
+def analyse_and_check(page, tmp_path, check) -> None:
+    """Upload, analyse, take an example and analyse a table, and check the page after each."""
+    check(page)
     page.locator("#text textarea").fill("a good day at the cafe " * 10)
-    page.locator("#analyse").tap()
+    upload(page, "#images", images(tmp_path, 3))
+    page.locator("#images_thumbnails img").nth(2).wait_for()
+    page.locator("#analyse").click()
     page.locator("#reasons").get_by_text("without text", exact=True).wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for part in ("#text", "#images", "#analyse", "#scores", "#reasons"):
-        box = page.locator(part).bounding_box()
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 390
+    check(page)
+    rows = "a good day,image 0.png;image 1.png,coffee\nbad,9.png,coffee\n"
+    (tmp_path / "posts.csv").write_text(f"text,images,aspect\n{rows}")
+    page.get_by_role("tab", name="A table of posts").click()
+    upload(page, "#table", [str(tmp_path / "posts.csv")])
+    upload(page, "#table_images", images(tmp_path, 2))
+    page.locator("#table_images_thumbnails img").nth(1).wait_for()
+    page.locator("#analyse_table").click()
+    page.locator("#rows table").wait_for()
+    page.locator("#download a[download]").first.wait_for()
+    check(page)
+
+
+# At a zoom of 200 %, a window of 1280 x 800 has 640 x 400 CSS pixels.
+@pytest.mark.parametrize(("width", "height", "scale"), [(380, 800, 1), (640, 400, 2)], ids=["phone", "zoom"])
+def test_the_page_fits_a_phone_and_a_zoom_of_200_percent(browser, demo, tmp_path, width, height, scale):
+    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=scale)
+    page.set_default_timeout(60_000)
+    page.goto(demo.url)
+    page.locator("#text textarea").wait_for()
+
+    def check(page) -> None:
+        assert cut_off(page) == []
+
+    analyse_and_check(page, tmp_path, check)
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, demo, tmp_path, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(60_000)
+    page.goto(demo.url)
+    page.locator("#text textarea").wait_for()
+
+    def check(page) -> None:
+        page.wait_for_timeout(500)  # Colours fade in.
+        assert findings(page) == []
+
+    analyse_and_check(page, tmp_path, check)
+    page.close()
+
+
+def test_uploads_have_thumbnails(page, demo, tmp_path):
+    (tmp_path / "photo.jpg").write_text("<html>not found</html>")
+    upload(page, "#images", [*images(tmp_path, 2), str(tmp_path / "photo.jpg")])
+    shown = page.locator("#images_thumbnails")
+    shown.get_by_text("photo.jpg: this is not an image").wait_for()
+    assert [image.get_attribute("alt") for image in shown.locator("img").all()] == ["image 0.png", "image 1.png"]
+    assert all(image.evaluate("image => image.naturalWidth") > 10 for image in shown.locator("img").all())
+
+
+def test_an_example_is_taken_and_analysed(page, demo):
+    page.locator("#example_2").click()
+    page.locator("#images_thumbnails img").wait_for()
+    assert (
+        page.locator("#text textarea").input_value() == page.locator(".example").nth(1).locator("p").first.inner_text()
+    )
+    page.locator("#analyse").click()
+    page.locator("#reasons").get_by_text("without text", exact=True).wait_for()
+
+
+def test_a_session_has_a_history_that_no_other_sees(browser, page, demo):
+    for text in ("so good", "so bad"):
+        page.locator("#text textarea").fill(text)
+        page.locator("#analyse").click()
+        page.locator("#history").get_by_text(text).wait_for()
+        page.locator("#reasons .words").get_by_text(text.split()[1]).first.wait_for()
+    entries = [entry.inner_text() for entry in page.locator("#history .past > li").all()]
+    assert len(entries) == 2
+    assert "so bad" in entries[0]
+    assert re.search(r"(negative|neutral|positive) \d+%", entries[0])
+    other = browser.new_page()
+    other.goto(demo.url)
+    other.locator("#text textarea").fill("my own")
+    other.locator("#analyse").click()
+    other.locator("#history").get_by_text("my own").wait_for()
+    assert other.locator("#history .past > li").count() == 1
+    other.close()
+    page.locator("#clear").click()
+    page.locator("#history .past").wait_for(state="detached")
 
 
 def test_a_file_that_is_not_an_image(page, demo, tmp_path):
@@ -185,7 +245,9 @@ def test_a_table(page, demo, tmp_path):
     assert "/tmp" not in lines[4]  # The message must not show folders of the server.
     assert "/etc/passwd is absolute" in lines[5]
     assert "root:" not in "".join(lines)
-    assert page.locator("#rows").get_by_text("a bad day").first.is_visible()
+    assert page.locator("#rows").get_by_text("a bad day").is_visible()
+    assert [image.get_attribute("alt") for image in page.locator("#rows img").all()] == ["image 0.png"]
+    assert "posts.csv" in page.locator("#history").inner_text()
 
 
 def test_a_space_runs_from_its_files(browser, backbones, tmp_path):

@@ -25,13 +25,13 @@ def model(backbones, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def analyse_table(model):
-    page = app.build(load_pipeline(str(model)), "name")
+    page = app.build(load_pipeline(str(model)), str(model))
     return next(entry.fn for entry in page.fns.values() if entry.name == "analyse_table")
 
 
 def test_a_table_tab_without_a_table(analyse_table):
     with pytest.raises(gr.Error, match="Choose a table first"):
-        analyse_table(None, None)
+        analyse_table(None, None, [])
 
 
 @pytest.mark.parametrize("port", [None, 0, 70_000])
@@ -63,7 +63,7 @@ def test_a_port_that_cannot_be_used(model, port, monkeypatch, capsys):
 def test_bad_tables_are_one_error_with_the_name_that_the_user_knows(analyse_table, tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(gr.Error, match=re.escape(message)) as error:
-        analyse_table(str(tmp_path / name), None)
+        analyse_table(str(tmp_path / name), None, [])
     assert str(tmp_path) not in str(error.value)
 
 
@@ -73,7 +73,7 @@ def test_two_images_of_one_name(analyse_table, tmp_path):
         (tmp_path / folder).mkdir()
         tiny.picture(0).save(tmp_path / folder / "0.png")
     with pytest.raises(gr.Error, match=r"Two images have the name 0.png: rename one of them"):
-        analyse_table(str(tmp_path / "a.csv"), [str(tmp_path / "x/0.png"), str(tmp_path / "y/0.png")])
+        analyse_table(str(tmp_path / "a.csv"), [str(tmp_path / "x/0.png"), str(tmp_path / "y/0.png")], [])
 
 
 def test_users_of_the_same_table_get_files_of_their_own(analyse_table, tmp_path):
@@ -83,13 +83,15 @@ def test_users_of_the_same_table_get_files_of_their_own(analyse_table, tmp_path)
     for user in range(2):
         (tmp_path / str(user)).mkdir()
         tiny.picture(user).save(tmp_path / str(user) / "0.png")
-        answers.append(analyse_table(str(tmp_path / "a.csv"), [str(tmp_path / str(user) / "0.png")]))
-    (first_rows, first), (second_rows, second) = answers
-    assert first_rows[0][4:] != second_rows[0][4:]
-    for rows, file in answers:
-        assert Path(file).is_relative_to(tmp_path)  # so that Gradio deletes it with the upload
-        assert str(rows[0][4]) in Path(file).read_text()
-    assert first_rows[1][2:4] == [None, "the post has neither text nor an image"]
+        answers.append(analyse_table(str(tmp_path / "a.csv"), [str(tmp_path / str(user) / "0.png")], []))
+    rows = []
+    for page, file, *_ in answers:
+        assert Path(file).is_relative_to(tmp_path)
+        rows.append([line.split(",") for line in Path(file).read_text().splitlines()[1:]])
+        assert f"<td>{float(rows[-1][0][4]):.3f}</td>" in page
+        assert page.count('<img alt="0.png"') == 1
+    assert rows[0][0][4:] != rows[1][0][4:]
+    assert rows[0][1][2:4] == ["", "the post has neither text nor an image"]
 
 
 def test_temporary_files_are_deleted(model, tmp_path):

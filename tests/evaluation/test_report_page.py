@@ -5,6 +5,7 @@ import re
 
 import pytest
 import tiny
+from accessibility import cut_off, findings, needs_chromium
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from mmsent.evaluation.advice import advice
@@ -128,3 +129,13 @@ def test_a_good_run_gets_no_advice_but_the_audit():
     run["log"] = [{"epoch": e, "eval_loss": 0.5} for e in (1.0, 2.0)]
     assert len(advice(run, NAMES)) == 1
     assert advice(run, NAMES)[0].startswith("`mmsent audit`")
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(page, browser, scheme):
+    tab = browser.new_page(color_scheme=scheme, viewport={"width": 380, "height": 800})
+    tab.set_content(page)
+    assert findings(tab) == []
+    assert cut_off(tab) == []
+    tab.close()

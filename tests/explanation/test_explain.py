@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import tiny
+from accessibility import cut_off, findings, needs_chromium
 from PIL import Image
 from transformers.utils import logging
 
@@ -264,3 +265,14 @@ def test_errors_name_what_is_wrong(name, argv, message, run, command, capsys):
         command("--model", run.get(name, "./nowhere"), *argv)
     assert error.value.code == 2
     assert message in str(error.value.code) + capsys.readouterr().err
+
+
+@needs_chromium
+def test_axe_finds_nothing_serious(browser):
+    words = [("so", 0.5), (" ", 0.0), ("good", 0.4), (" a ", 0.1), ("day", -0.5), (" off", -0.2)]
+    shown = explanation(words, aspect="coffee", attention=[Hop([0.5] * 6, [np.eye(2) / 2], tokens=6)] * 3)
+    tab = browser.new_page(viewport={"width": 380, "height": 800})
+    tab.set_content(to_html(shown))
+    assert findings(tab) == []
+    assert cut_off(tab) == []
+    tab.close()

@@ -142,4 +142,4 @@ def judge(case: Case, entry: str, outcome: Outcome) -> None:
         assert outcome.error is None, f"refused: {outcome.error}"
     else:
         assert outcome.error is not None, f"accepted, where {says!r} was expected: {outcome.result}"
-        assert re.search(says, outcome.error), f"{says!r} is not in: {outcome.error}"
+        assert re.search(says, outcome.error, re.DOTALL), f"{says!r} is not in: {outcome.error}"

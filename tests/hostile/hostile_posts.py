@@ -206,7 +206,7 @@ TABLES = [
     parquet(
         "not_utf8",
         pa.table({"text": pa.array([b"good day", b"\xff", b"good day"]).view(pa.string())}),
-        bad={2: "."},
+        bad={2: "UTF-8|utf-8"},
         good=2,
     ),
     parquet(

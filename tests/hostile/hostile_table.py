@@ -37,9 +37,8 @@ class Group:
     aspect: bool | None = None
     copied: bool = False
 
-    def pairs(self) -> list[tuple[Callable, Case]]:
-        pairs = [(entry, case) for entry in self.entries for case in self.cases]
-        return pairs + [(entry, case) for entry, takes in self.some.items() for case in self.cases if takes(case)]
+    def entries_of(self, case: Case) -> list[Callable]:
+        return [*self.entries, *(entry for entry, takes in self.some.items() if takes(case))]
 
 
 def is_string(case: Case) -> bool:
@@ -57,9 +56,17 @@ def is_upload(case: Case) -> bool:
 TABLE = {
     "image files": Group(
         IMAGE_FILES,
-        (entries.processor, entries.pipeline, entries.predict, entries.explain, more.audit_image, more.export_image),
+        (
+            entries.processor,
+            entries.pipeline,
+            entries.predict,
+            entries.explain,
+            more.audit_image,
+            more.export_image,
+            more.train_image,
+        ),
         {entries.demo_image: is_upload, entries.demo_table_image: is_upload},
-        late=("pipeline", "export_image", "demo_image", "demo_table_image"),
+        late=("pipeline", "audit_image", "export_image", "train_image", "demo_image", "demo_table_image"),
     ),
     "image objects": Group(IMAGE_OBJECTS, (entries.processor, entries.pipeline), {}),
     "addresses": Group(ADDRESSES, (entries.pipeline_with_addresses,), {}),
@@ -73,15 +80,18 @@ TABLE = {
         ASPECTS,
         (entries.processor_aspect, entries.pipeline_aspect),
         {entries.predict_aspect: is_json, entries.explain_aspect: is_string, entries.demo_aspect: is_string},
+        late=("explain_aspect", "demo_aspect"),
         aspect=True,
     ),
-    "tables": Group(TABLES, (entries.predict_table,), {entries.demo_table: is_upload}, aspect=False),
+    "tables": Group(
+        TABLES, (entries.predict_table,), {entries.demo_table: is_upload}, late=("demo_table",), aspect=False
+    ),
     "folders": Group(FOLDERS, (entries.predict_table,), {}, aspect=False),
     "models": Group(
         MODELS,
-        (entries.load_folder, entries.predict_model, entries.explain_model),
+        (entries.load_folder, entries.predict_model, entries.explain_model, more.push_model, more.train_from),
         {},
-        late=("explain_model",),
+        late=("explain_model", "push_model", "train_from"),
         copied=True,
     ),
     "corpora": Group(
@@ -96,7 +106,8 @@ TABLE = {
     "outputs": Group(
         OUTPUTS,
         (more.predict_output, more.explain_output, more.audit_output, more.export_output, more.push_output),
-        {},
+        {more.train_output: lambda case: True},
+        late=("train_output",),
         aspect=False,
     ),
     "ids": Group(IDS, (more.push_id,), {}, aspect=False),

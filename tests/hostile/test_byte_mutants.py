@@ -3,18 +3,14 @@
 The slow suite reads them in a process of its own for each kind of file, where a crash of a decoder is seen.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
 from hostile_mutants import TARGETS, mutants, run
+from hostile_processes import FOLDERS, forked, server
 
 FAST = 16  # mutants of a kind in the fast suite
-# Damaged JSON and Parquet files: mended by a branch that is not merged yet. Delete this, and its use, when it is.
-WAITING = pytest.mark.xfail(reason="waits for a mend")
-NAMES = [pytest.param(name, marks=[WAITING] if name.endswith((".json", "parquet")) else []) for name in TARGETS]
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +22,25 @@ def folder(backbones, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.fixture(scope="module")
+def process():
+    with server() as process:
+        yield process
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_a_few_mutants(name, folder):
     assert run(name, folder, 0, FAST) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_mutants_in_a_process(name, folder):
-    paths = [str(Path(__file__).parent), str(tiny.ROOT / "tests"), str(tiny.ROOT)]
-    code = (
-        f"import sys; sys.path[:0] = {paths}; import runpy; runpy.run_module('hostile_mutants', run_name='__main__')"
-    )
-    argv = [name, str(folder), str(FAST), str(TARGETS[name].count)]
-    result = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, f"after mutant {result.stdout[-20:]}: {result.stderr[-5000:]}"
+@pytest.mark.parametrize("name", TARGETS)
+def test_mutants_in_a_process(name, folder, process, tmp_path):
+    for part in FOLDERS:
+        (tmp_path / part).mkdir()
+    ended = forked(process, ["hostile_mutants", name, folder, FAST, TARGETS[name].count], tmp_path, 200)
+    assert ended.code == 0, f"after mutant {ended.stdout[-20:]}: {ended.stderr[-5000:]}"
+    assert sum(map(str.isdigit, ended.stdout.splitlines())) == TARGETS[name].count - FAST
 
 
 def test_mutants_differ_and_are_the_same_each_time():

@@ -69,7 +69,7 @@ def test_files_that_are_missing(run_folder, file):
     ("name", "value", "message"),
     [
         ("model_type", "xyz", "custom code"),
-        ("model_type", "bert", "run holds a BertForSequenceClassification"),
+        ("model_type", "bert", "run holds a model of the type bert"),
         ("id2label", {"0": "a", "2": "b", "3": "c"}, "id2label=.*: give each class, counted from 0, a name"),
         ("id2label", {"0": "a", "1": "a", "2": "c"}, "id2label=.*: two classes have one name"),
         ("id2label", {"0": 1, "1": None, "2": []}, "id2label=.*: give each class"),

@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmsent.dataset_scripts.common_corpus import undecoded
+from mmsent.dataset_scripts.common_files import atomic_write, locked
 from mmsent.dataset_scripts.common_schema import features as corpus_features
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_text import TEXT_STEPS
@@ -130,19 +134,12 @@ def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
 
 
 def test_padding_that_a_model_reads_is_cached(encode, corpus):
-    fields = {
-        "reading": "official",
-        "contrastive_fused": False,
-        "pad_to": 16,
-        "change": processor_setting("max_length", 16),
-    }
-    posts, model, collator = encode(corpus, "mdse", "transformers", **fields)
+    fields = {"reading": "official", "contrastive_fused": False, "change": processor_setting("max_length", 16)}
+    for length in (17, 16):  # each has an entry of its own
+        posts, model, collator = encode(corpus, "mdse", "transformers", pad_to=length, **fields)
+        assert posts["train"][0]["text_features"].shape == (length, model.config.hidden_size)
+    assert posts["train"][5]["image_features"].shape[:2] == (1, 1 + 4)  # with the class token
     check_logits(posts, corpus, model, collator, [0, 3, 5])
-    width = model.config.hidden_size
-    assert posts["train"][0]["text_features"].shape == (16, width)
-    assert posts["train"][5]["image_features"].shape == (1, 1 + 4, width)  # with the class token
-    other = fields | {"pad_to": 17}
-    assert encode(corpus, "mdse", "transformers", **other)[0]["train"][0]["text_features"].shape == (17, width)
 
 
 def test_float16_is_half_as_large_and_close(encode, corpus):
@@ -326,3 +323,26 @@ def test_a_damaged_shard_is_named(encode, corpus, tmp_path, damage):
     path.write_bytes(damage(content))
     with pytest.raises(ValueError, match=r"00000.npy does not hold \d+ features .* Delete the file"):
         encode(corpus)
+
+
+def test_leftovers_are_removed_and_what_another_run_writes_is_not(encode, corpus, tmp_path):
+    encode(corpus)
+    shard = tmp_path / "cache" / next(iter(shards(tmp_path / "cache")))
+    leftover = shard.with_name(f"tmp-0123abcd-{shard.name}")
+    leftover.write_bytes(b"half")
+    writing, kept = Event(), []
+
+    def other_run():
+        with locked(shard), atomic_write(shard) as temporary:
+            temporary.write_bytes(shard.read_bytes())
+            writing.set()
+            time.sleep(0.3)
+            kept.append(temporary.exists())
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(other_run)
+        writing.wait()
+        encode(corpus)
+        other.result()
+    assert kept == [True]
+    assert sorted(path.name for path in shard.parent.iterdir()) == [shard.name]

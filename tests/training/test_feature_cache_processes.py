@@ -4,24 +4,28 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import ROOT
 
-# Encode slowly and in small shards, so that there is time to kill the process between two of them.
-SLOW = """
-import time
+# Kill the process while it writes its fourth shard, of which a half is then on the disk.
+KILLED = """
+import os
+from pathlib import Path
 import train
 from mmsent.training import feature_cache
-encode = feature_cache.Images.encode
-def slow(self, *args):
-    time.sleep(0.2)
-    return encode(self, *args)
-feature_cache.Images.encode = slow
+save, before = feature_cache.np.save, []
+def half(path, shard):
+    if len(before) == 3:
+        Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), 9)
+    before.append(path)
+    save(path, shard)
 feature_cache.POSTS_PER_SHARD = 32
+if os.environ["KILL"] == "1":
+    feature_cache.np.save = half
 train.main()
 """
 BRIEF = ["--cache_features", "--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true"]
@@ -36,18 +40,17 @@ def shards(folder: Path) -> dict[str, int]:
 def test_a_killed_run_resumes_after_its_last_shard(tmp_path):
     argv = [*BRIEF, "--output_dir", str(tmp_path / "run"), "--features_dir", str(tmp_path / "cache")]
     argv += ["--model_kwargs", "freeze_image=true", "--per_device_eval_batch_size", "16"]
-    command, environment = [sys.executable, "-c", SLOW, *argv], os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-    while len(shards(tmp_path / "cache")) < 3:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    command, environment = [sys.executable, "-c", KILLED, *argv], os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = subprocess.run(command, cwd=ROOT, env=environment | {"KILL": "1"})
+    assert killed.returncode == -signal.SIGKILL
     before = shards(tmp_path / "cache")
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    assert len(list((tmp_path / "cache").rglob("tmp-*"))) == 1
+    subprocess.run(command, cwd=ROOT, env=environment | {"KILL": "0"}, check=True)
     after = shards(tmp_path / "cache")
-    assert 3 <= len(before) < len(after) == 34 + 9 + 9
+    assert 3 == len(before) < len(after) == 34 + 9 + 9
     assert {name: after[name] for name in before} == before
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".npy"] == []
+    assert not list((tmp_path / "cache").rglob("tmp-*"))
 
 
 @pytest.mark.slow

@@ -105,17 +105,17 @@ def _shown(post: dict) -> dict[str, Any]:
     return {
         "text": text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]} …",
         "aspect": post["aspect"],
-        "pictures": [_thumbnail(image) for image in (post.get("images") or [])[:2]],
+        "pictures": [thumbnail(image) for image in (post.get("images") or [])[:2]],
     }
 
 
-def _thumbnail(image: dict) -> str | None:
+def thumbnail(image: dict | str | Path, side: int = THUMBNAIL) -> str | None:
     """Return a small JPEG file in Base64, or None if the image cannot be decoded."""
     try:
-        picture = load_image(image)
+        picture = load_image(image, min_side=side)
     except BadImageError:
         return None
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    picture.thumbnail((side, side))
     file = BytesIO()
     picture.save(file, "JPEG", quality=80)
     return base64.b64encode(file.getvalue()).decode()

@@ -51,7 +51,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not is_repo_id(args.repo_id):
         parser.error(f"--repo_id {args.repo_id} does not have the form user/name, of letters, digits, '-', '_', '.'")
-    if args.dry_run is not None and args.dry_run.exists() and not args.dry_run.is_dir():
+    # A link that leads nowhere is followed; a link to itself is a file.
+    if args.dry_run is not None and os.path.lexists(os.path.realpath(args.dry_run)) and not args.dry_run.is_dir():
         parser.error(f"--dry_run {args.dry_run} is a file: name a new or empty folder")
     if args.dry_run is not None and args.dry_run.exists() and any(args.dry_run.iterdir()):
         parser.error(f"--dry_run {args.dry_run}: the folder is not empty")

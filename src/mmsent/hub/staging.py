@@ -15,6 +15,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.inference.examples import example_posts
 from mmsent.inference.predict import load_pipeline
+from mmsent.modeling.common_loading import naming_damage
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 from mmsent.training.posts import SPLIT_FILE
 from mmsent.training.run_folder import RUN, SETTINGS
@@ -48,20 +49,22 @@ def stage_model(run_folder: Path, target: Path, repo_id: str) -> None:
     """
     if not (run_folder / RUN).is_file() or not (run_folder / SAFE_WEIGHTS_NAME).is_file():
         raise ValueError(f"{run_folder} is not a finished run of train.py: {RUN} or {SAFE_WEIGHTS_NAME} is missing.")
-    run = json.loads((run_folder / RUN).read_text(encoding="utf-8"))
-    settings = json.loads((run_folder / SETTINGS).read_text(encoding="utf-8"))
-    folders = {settings["dataset"]} if run.get("dataset_is_folder") else set()
-    run["command"] = public_command(run["command"], folders)
-    if folders:  # now it cannot be taken for an id of the Hub or a corpus of mmsent
-        settings["dataset"] = f"./{Path(settings['dataset']).name}"
+    pipe = load_pipeline(str(run_folder))  # a check of the files before they are copied
     for pattern in MODEL_FILES:
         for path in run_folder.glob(pattern):
             if path.name not in NOT_UPLOADED:
                 shutil.copyfile(path, target / path.name)  # The mode of a copy follows the umask.
-    pipe = load_pipeline(str(run_folder))
-    card = make_card(repo_id, run, settings, pipe.model.config, widget_examples(pipe, target))
+    examples = widget_examples(pipe, target)
+    with naming_damage(f"{run_folder / RUN} or {SETTINGS} beside it"):
+        run = json.loads((run_folder / RUN).read_text(encoding="utf-8"))
+        settings = json.loads((run_folder / SETTINGS).read_text(encoding="utf-8"))
+        folders = {settings["dataset"]} if run.get("dataset_is_folder") else set()
+        run["command"] = public_command(run["command"], folders)
+        if folders:  # now it cannot be taken for an id of the Hub or a corpus of mmsent
+            settings["dataset"] = f"./{Path(settings['dataset']).name}"
+        card = make_card(repo_id, run, settings, pipe.model.config, examples)
+        entries = eval_result_entries_to_yaml(eval_result_entries(run, settings))
     (target / CARD).write_text(card, encoding="utf-8")
-    entries = eval_result_entries_to_yaml(eval_result_entries(run, settings))
     scores = target / ".eval_results" / f"{Path(public_name(settings['dataset'])).name}.yaml"
     scores.parent.mkdir()
     scores.write_text(yaml.safe_dump(entries, sort_keys=False, allow_unicode=True), encoding="utf-8")

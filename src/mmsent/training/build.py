@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.utils.data import Subset
-from transformers import AutoConfig, EarlyStoppingCallback, EvalPrediction, ProgressCallback
+from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
@@ -20,11 +20,12 @@ from mmsent.modeling.common_config import MultimodalConfig, own_fields
 from mmsent.modeling.common_encoders import backbone_config
 from mmsent.modeling.common_loading import (
     check_finite,
+    check_kinds,
     check_pair,
     check_run,
-    check_source,
     check_weight_files,
     list_keys,
+    load_config,
     load_processor,
     naming_damage,
 )
@@ -132,9 +133,7 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
     fields.pop("label_vectors", None)
     if args.init_from is not None:
         with naming(f"init_from={args.init_from}"):
-            check_source(args.init_from)
-            with naming_damage(args.init_from):
-                saved = AutoConfig.from_pretrained(args.init_from)
+            saved = load_config(args.init_from)
             if saved.model_type != args.architecture:
                 raise ValueError(f"it is a model of --architecture {saved.model_type}, not {args.architecture}.")
             check_weight_files(args.init_from)
@@ -168,15 +167,17 @@ def load_trained(row: Architecture, name: str, config: MultimodalConfig) -> Mult
     with naming_damage(name):
         model, report = row.classifier.from_pretrained(name, config=config, **options)
     with torch.device("meta"):
-        saved = row.classifier(AutoConfig.from_pretrained(name)).state_dict().keys()
+        saved = {key: value.shape for key, value in row.classifier(load_config(name)).state_dict().items()}
     missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
-    lost = sorted((missing & saved) | (unexpected - saved))
+    others = {key for key, stored, _ in report["mismatched_keys"] if saved.get(key) != stored}
+    lost = sorted((missing & saved.keys()) | (unexpected - saved.keys()) | others)
     if lost:
         raise ValueError(f"the weights do not match the model: {list_keys(lost)}.")
     anew = [*missing, *(key for key, *_ in report["mismatched_keys"])]
     if anew:
         print(f"init_from: weights of another name or shape are initialized anew: {list_keys(anew)}", flush=True)
     check_finite(model, name)
+    check_kinds(name, model)
     return model
 
 
@@ -190,8 +191,8 @@ def check_sizes(model: MultimodalPreTrainedModel, processor: MultimodalProcessor
     check_pair(model, processor)
     encoder = model.base_model.text_encoder
     if encoder is not None:
-        ids = torch.zeros(1, processor.max_length, dtype=torch.long)
         try:
+            ids = torch.zeros(1, processor.max_length, dtype=torch.long)
             encoder(ids, torch.ones_like(ids))
         except (IndexError, RuntimeError) as error:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Check the arguments of a run against each other and against the files that they name, before anything is built."""
 
+import os
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
 from mmsent.modeling.common_loading import check_lengths, load_processor
 from mmsent.modeling.common_processing import check_whole_number
+from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .build import encoder_arguments, planned_config
@@ -86,11 +88,15 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
 
 
 def check_folder(argument: str, folder: str) -> None:
-    """Check that a folder exists or can be made."""
+    """Check that a folder exists or can be made, and can be written to."""
     path = Path(folder)
+    if replace_lone_surrogates(folder) != folder:  # safetensors could not write there, after all the work
+        raise ValueError(f"{argument}={folder!a}: the name is not UTF-8.")
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise ValueError(f"{argument}={folder}: {existing} is a file, not a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{argument}={folder}: you may not write into {existing}.")
 
 
 def check_optimization(args: RunArguments) -> None:

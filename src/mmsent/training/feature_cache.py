@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig
 
 from mmsent.dataset_scripts.common_corpus import undecoded
-from mmsent.dataset_scripts.common_files import atomic_write
+from mmsent.dataset_scripts.common_files import atomic_write, locked, remove_leftovers
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 
 from .arguments import RunArguments
@@ -218,6 +218,10 @@ def _fill(
 ) -> None:
     """Write the missing shards of an entry; every process of a distributed run writes its share of them."""
     shards = list(_shards(entry, len(source.counts)).items())[args.process_index :: args.world_size]
+    if any(entry.glob("tmp-*")):  # of a killed run, or of another run that is writing its shard
+        for path, _ in shards:
+            with locked(path, wait=True):
+                remove_leftovers(path)
     items = {path: list(source.items(rows)) for path, rows in shards if not path.exists()}
     if not items:
         return
@@ -247,7 +251,7 @@ def _fill(
             shard = np.concatenate(arrays)
             if not np.isfinite(shard).all():
                 raise ValueError(f"{path}: a feature is too large for {dtype}; use --features_dtype float32.")
-            with atomic_write(path) as temporary:
+            with locked(path, wait=True), atomic_write(path) as temporary:  # other runs may fill the same entry
                 np.save(temporary, shard)
 
 
