@@ -66,7 +66,7 @@ def train(
     weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
 
     set_seed(run_args.seed)
-    processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)))
+    processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)), posts.aspects())
     if model.reads_aspect:
         model.config.aspects = posts.frequent_aspects()
     model.config.modalities = data_args.modalities

@@ -42,6 +42,7 @@ API = {
         ("mmsent.modeling.common_base", ["MultimodalPreTrainedModel", "MultimodalOutput"]),
         ("mmsent.modeling.common_heads", ["MultimodalForSequenceClassification"]),
         ("mmsent.modeling.common_config", ["MultimodalConfig"]),
+        ("mmsent.modeling.common_memory", ["AspectMemoryConfig"]),
         ("mmsent.modeling.common_images", ["load_image", "BadImageError"]),
     ],
     "Explain": [

@@ -14,19 +14,21 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .common_base import MultimodalOutput
-from .common_config import MultimodalConfig
 from .common_heads import MultimodalForSequenceClassification
 from .common_layers import MaskedLSTM, ProjectedAttention, masked_mean
-from .common_memory import AspectMemoryPreTrainedModel, image_slots, region_weights
+from .common_memory import AspectMemoryConfig, AspectMemoryPreTrainedModel, image_slots, region_weights
 from .common_processing import MultimodalProcessor
+from .common_word_vectors import WordVectors, WordVectorsConfig
 
 
 @strict
-class CoMemoryAspectConfig(MultimodalConfig):
-    """Config of Co-Memory+Aspect: the fields of `MultimodalConfig` and these. Every vector has the text's width.
+class CoMemoryAspectConfig(AspectMemoryConfig):
+    """Config of Co-Memory+Aspect: the fields of `AspectMemoryConfig` and these. Every vector has the text's width.
 
     Args:
-        hops: The number of updates of both vectors, at least 1.
+        pad_aspect_to: The number of words to which every aspect is padded if `pad_to` is set (4 in the paper, 2 in the
+            code). The code's mean of the aspect's words sums this padding, too: with n words, it is their mean and
+            (pad_aspect_to - n) / n times the vector of padding, which is trained.
         scoring: `"scalar"` as in the authors' code, or `"additive"`, see `ProjectedAttention`.
         image_memory: What a slot of the image memory is. `"images"`, as in the authors' code: an image, as the mean
             of its regions. `"regions"`: a region of any image.
@@ -35,15 +37,10 @@ class CoMemoryAspectConfig(MultimodalConfig):
 
     model_type = "co_memory_aspect"
 
-    hops: int = 3
+    pad_aspect_to: int = 4
     scoring: Literal["scalar", "additive"] = "additive"
     image_memory: Literal["images", "regions"] = "regions"
     dropout: float = 0.0
-
-    def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
-        if self.hops < 1:
-            raise ValueError(f"hops={self.hops}: at least one hop is needed.")
 
     @property
     def fused_size(self) -> int:
@@ -68,7 +65,7 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
 
     In each hop `v_text = Lin(v_text) + Att(text memory, v_image)`, and then `v_image = Lin(v_image) + Att(image
     memory, v_text)`, which reads the new `v_text`. Both vectors and all hops share one `Lin` and one `Att`. Both
-    vectors start as the mean of the aspect's tokens.
+    vectors start as the mean of the aspect's tokens, with padding if the config has `pad_to`.
     """
 
     _auto_class = "AutoModel"
@@ -80,6 +77,9 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         self.image_lstm = MaskedLSTM(config.image_hidden_size, size, bidirectional=False)
         self.update = nn.Linear(size, size)
         self.attention = ProjectedAttention(size, config.scoring)
+        # A word of its own, since the row of padding in the word table is always zero.
+        padding = WordVectorsConfig(vocab_size=1, hidden_size=size, pad_token_id=None)
+        self.aspect_padding = WordVectors(padding) if config.pad_to is not None else None
         self.post_init()
 
     def fuse(
@@ -93,17 +93,18 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
     ) -> MultimodalOutput:
         """Update both vectors hop by hop; `fused` is [v_text; v_image] (B, 2 · D).
 
-        Each tuple of attentions has `hops` tensors. An absent aspect is a zero vector.
+        Each tuple of attentions has `hops` tensors. An absent aspect is a zero vector. With `pad_to`, the weights of
+        a post that has padding sum to less than one.
         """
         image_memory = self.config.image_memory
         slots, slot_mask = image_slots(regions, image_mask, image_memory)  # (B, M, D_i), (B, M)
         images = self.image_lstm(slots, slot_mask)  # (B, M, D)
-        v_text = v_image = masked_mean(aspect, aspect_mask)  # (B, D)
+        v_text = v_image = self._mean_aspect(aspect, aspect_mask)  # (B, D)
         text_attentions, image_attentions = [], []
         for _ in range(self.config.hops):
-            text_read, text_weights = self.attention(tokens, text_mask, v_image)
+            text_read, text_weights = self.attention(tokens, text_mask, v_image, self.config.pad_to)
             v_text = self.update(v_text) + text_read
-            image_read, image_weights = self.attention(images, slot_mask, v_text)
+            image_read, image_weights = self.attention(images, slot_mask, v_text, self.config.image_slots)
             v_image = self.update(v_image) + image_read
             text_attentions.append(text_weights)
             image_attentions.append(region_weights(image_weights, regions.shape[2], image_memory))
@@ -112,6 +113,15 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
             image_attentions=tuple(image_attentions),
             fused=torch.cat([v_text, v_image], -1),
         )
+
+    def _mean_aspect(self, aspect: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the mean (B, D) of the aspect's tokens (B, N, D) with mask (B, N) bool."""
+        mean = masked_mean(aspect, mask)
+        if self.aspect_padding is None:
+            return mean
+        words = mask.sum(1, keepdim=True)  # (B, 1)
+        padding = (self.config.pad_aspect_to - words).clamp(min=0) * (words > 0)
+        return mean + padding / words.clamp(min=1) * self.aspect_padding.weight
 
 
 class CoMemoryAspectForSequenceClassification(MultimodalForSequenceClassification, CoMemoryAspectPreTrainedModel):

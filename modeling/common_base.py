@@ -28,7 +28,7 @@ class MultimodalOutput(ModelOutput):
         logits: (B, C) The scores of the classes before softmax. A model without classifier does not have them.
         text_logits: (B, C) The scores from the text alone, if the architecture computes them.
         image_logits: (B, C) The scores from the images alone, if the architecture computes them.
-        text_attentions: One tensor (B, L) per hop or layer. The weights of a post sum to one and are zero on padding.
+        text_attentions: One tensor (B, L) per hop or layer, zero on padding; the sum is one, or with `pad_to` less.
         image_attentions: One tensor (B, K·R) per hop or layer, image by image, the regions of an image row by row.
         fused: (B, D) The vector that the classifier reads.
     """

@@ -143,7 +143,14 @@ def _without_pooler(backbone: nn.Module) -> nn.Module:
 
 
 class TextEncoder(nn.Module):
-    """Turn tokens into vectors: `forward(input_ids (B, L), attention_mask (B, L)) -> (B, L, D)`."""
+    """Turn tokens into vectors: `forward(input_ids (B, L), attention_mask (B, L)) -> (B, L, D)`.
+
+    Attributes:
+        pad_to: The number L of vectors, also of shorter texts, which are padded with token 0. By default L is that of
+            the input.
+    """
+
+    pad_to: int | None = None
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
@@ -156,6 +163,10 @@ class TextEncoder(nn.Module):
         return {f"backbone.{name}": f"backbone.{source}" for name, source in tied.items()}
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        if self.pad_to is not None:
+            padding = (0, self.pad_to - input_ids.shape[1])
+            input_ids = nn.functional.pad(input_ids.masked_fill(attention_mask == 0, 0), padding)
+            attention_mask = nn.functional.pad(attention_mask, padding)
         if isinstance(self.backbone, WordVectors):
             return self.backbone(input_ids)  # (B, L, D)
         # The mask of a post without text is all zeros, and softmax over nothing is NaN in some attention kernels. Let
@@ -166,7 +177,13 @@ class TextEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Turn pixels into regions: `forward(pixel_values (N, 3, H, W)) -> (N, R, D)`."""
+    """Turn pixels into regions: `forward(pixel_values (N, 3, H, W)) -> (N, R, D)`.
+
+    Attributes:
+        keeps_prefix: Whether the class token and other tokens without a place come before the regions.
+    """
+
+    keeps_prefix = False
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
@@ -174,8 +191,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         if self._can_be_split(pixel_values):
-            return torch.cat([to_regions(self.backbone, images) for images in pixel_values.split(CPU_IMAGES)])
-        return to_regions(self.backbone, pixel_values)
+            parts = pixel_values.split(CPU_IMAGES)
+            return torch.cat([to_regions(self.backbone, images, self.keeps_prefix) for images in parts])
+        return to_regions(self.backbone, pixel_values, self.keeps_prefix)
+
+    def count_regions(self, pixel_values: torch.Tensor) -> int:
+        """Return the number of regions of each image of a batch, without the tokens before them."""
+        return to_regions(self.backbone, pixel_values).shape[1]
 
     def _can_be_split(self, pixel_values: torch.Tensor) -> bool:
         """Tell whether this is a CPU, no gradient is recorded, and BatchNorm does not need the whole batch."""
@@ -185,11 +207,11 @@ class ImageEncoder(nn.Module):
         return not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs)
 
 
-def to_regions(backbone: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bool = False) -> torch.Tensor:
     """Run a vision backbone: (N, 3, H, W) -> (N, R, D), with the regions in row-major order.
 
     The regions of a CNN are the cells of its feature map. The regions of a vision transformer are its patch tokens,
-    without class, distillation and register tokens.
+    without class, distillation and register tokens unless `keeps_prefix`.
     """
     if isinstance(backbone, SmallCNN | AlexNet | RawCNN):
         features = backbone(pixel_values)
@@ -200,6 +222,8 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
         if getattr(timm_model, "output_fmt", "NCHW") == "NHWC":
             return features.flatten(1, 2)  # (N, h, w, D) -> (N, R, D)
         return features.flatten(2).transpose(1, 2)  # (N, D, h, w) -> (N, R, D)
+    if keeps_prefix:
+        return features
     if timm_model is not None:
         num_prefix_tokens = getattr(timm_model, "num_prefix_tokens", 0)
     else:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import nn
 
 
@@ -54,6 +55,10 @@ class GuidedAttention(nn.Module):
         return attend(weights, memory), weights
 
 
+class ProjectedAttentionWeight(nn.Linear):
+    """W_k, W_q or w of `ProjectedAttention`. It is a class of its own for the same reason."""
+
+
 class ProjectedAttention(nn.Module):
     """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py, score "mlp").
 
@@ -61,24 +66,32 @@ class ProjectedAttention(nn.Module):
     `W_o Σ α_i k_i + b_o`: the values are the keys. This is `scoring="scalar"`, which has the limits that
     `GuidedAttention` describes; `"additive"` is `score_i = w·tanh(k_i + q)`.
 
-    The authors' code takes the softmax over padding too, so that its result depends on the batch. Here padding has no
-    weight. The result for an empty memory is `b_o`.
+    The authors' code takes the softmax over padding too, up to the longest memory of the batch, so that its result
+    depends on the batch. Here padding has no weight, unless a fixed length is given. The result for an empty memory is
+    `b_o`.
     """
 
     def __init__(self, size: int, scoring: Literal["scalar", "additive"] = "scalar"):
         super().__init__()
         self.scoring = scoring
-        self.key_proj = nn.Linear(size, size, bias=False)
-        self.query_proj = nn.Linear(size, size, bias=False)
-        self.score = nn.Linear(2 * size if scoring == "scalar" else size, 1, bias=False)
+        self.key_proj = ProjectedAttentionWeight(size, size, bias=False)
+        self.query_proj = ProjectedAttentionWeight(size, size, bias=False)
+        self.score = ProjectedAttentionWeight(2 * size if scoring == "scalar" else size, 1, bias=False)
         self.output_proj = nn.Linear(size, size)
 
     def forward(
-        self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor
+        self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor, length: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read memory (B, M, D) with mask (B, M) bool and guide (B, D): return vector (B, D) and weights (B, M)."""
+        """Read memory (B, M, D) with mask (B, M) bool and guide (B, D): return vector (B, D) and weights (B, M).
+
+        With a `length`, the memory is padded to so many slots. The weights of the padding, whose slots are zero, are
+        not returned, so that those of a post sum to less than one.
+        """
         keys = self.key_proj(memory)  # (B, M, D)
         query = self.query_proj(guide)  # (B, D)
+        if length is not None:  # one slot stands for all of the padding
+            padding = (length - mask.sum(1, keepdim=True)).clamp(min=0)  # (B, 1)
+            keys, mask = F.pad(keys, (0, 0, 0, 1)), torch.cat([mask, padding > 0], 1)
         # This is w·[k; q] = w_k·k + w_q·q. The last bit of a matrix product with one column would depend on the memory
         # address of the weights, so that a loaded model would not give exactly the logits of the saved one.
         if self.scoring == "scalar":
@@ -86,8 +99,10 @@ class ProjectedAttention(nn.Module):
             scores = torch.tanh((keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True))  # (B, M)
         else:
             scores = (torch.tanh(keys + query.unsqueeze(1)) * self.score.weight[0]).sum(-1)  # (B, M)
+        if length is not None:
+            scores = torch.cat([scores[:, :-1], scores[:, -1:] + padding.log()], 1)
         weights = masked_softmax(scores, mask)
-        return self.output_proj(attend(weights, keys)), weights
+        return self.output_proj(attend(weights, keys)), weights[:, : memory.shape[1]]
 
 
 class _SumOverProcesses(torch.autograd.Function):

@@ -253,6 +253,7 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         size, largest = model.get_input_embeddings().weight.shape[0], max(processor.tokenizer.get_vocab().values())
         if largest >= size:
             raise ValueError(f"{pair}: the tokenizer has ids up to {largest}, the model has {size:,} embeddings.")
+        check_lengths(model.config, processor, f"{pair}: ")
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             processor.encode_text(["a"], processor.max_length)  # fails without a token for padding
     if model.base_model.image_encoder is not None:
@@ -262,7 +263,7 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         if not pixels.isfinite().all():
             raise ValueError(f"{pair}: the image processor makes pixels that are not finite numbers.")
         try:
-            regions = model.base_model.image_encoder(pixels.to(model.device, model.dtype)).shape[1]
+            regions = model.base_model.image_encoder.count_regions(pixels.to(model.device, model.dtype))
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{pair}: the model cannot read RGB images of {height} x {width} pixels: {error}"
@@ -272,6 +273,17 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
                 f"{pair}: images of {height} x {width} pixels have {regions} regions, and the model was built for "
                 f"{model.config.image_regions}."
             )
+
+
+def check_lengths(config: PreTrainedConfig, processor: ProcessorMixin, source: str = "") -> None:
+    """Check that a processor makes no text that is longer than the fixed length of a model.
+
+    Raises:
+        ValueError: If it does. The message begins with the source.
+    """
+    pad_to = getattr(config, "pad_to", None)
+    if pad_to is not None and processor.max_length > pad_to:
+        raise ValueError(f"{source}max_length={processor.max_length} is more than pad_to={pad_to}: lower it.")
 
 
 def list_keys(keys: list) -> str:

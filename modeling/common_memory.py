@@ -1,20 +1,63 @@
 """What the memory networks that an aspect guides have in common."""
 
+from typing import Literal
+
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import initialization as init
 
 from .common_base import MultimodalPreTrainedModel
-from .common_layers import GuidedProjection, flatten_regions
+from .common_config import MultimodalConfig
+from .common_layers import GuidedProjection, ProjectedAttentionWeight, flatten_regions
+from .common_word_vectors import WordVectors
+
+
+@strict
+class AspectMemoryConfig(MultimodalConfig):
+    """Config of a memory network that reads an aspect: the fields of `MultimodalConfig` and these.
+
+    Args:
+        hops: The number of passes over the memories, at least 1.
+        pad_to: The number of words to which every text is padded, 320 in MIMN's paper. The attentions of the authors'
+            code read padding, and as much of it as the batch happens to have. With a fixed length a post has the
+            scores that it has there beside a text of this length. By default padding is not read. The `max_length` of
+            the processor must not be larger.
+        pad_images_to: The number of images to which those of every post are padded if `pad_to` is set (5 in the paper
+            and in the code).
+        initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
+            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
+            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
+            smaller at 200 units.
+    """
+
+    hops: int = 3
+    pad_to: int | None = None
+    pad_images_to: int = 5
+    initialization: Literal["default", "official"] = "default"
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.hops < 1:
+            raise ValueError(f"hops={self.hops}: at least one hop is needed.")
+
+    @property
+    def image_slots(self) -> int | None:
+        """The number of slots to which the image memory is padded, or None."""
+        if self.pad_to is None:
+            return None
+        return self.pad_images_to * (1 if self.image_memory == "images" else self.image_regions)
 
 
 class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
-    """The base of memory networks that read an aspect, with weights that start larger than usual."""
+    """The base of memory networks that read an aspect, with weights that start larger than usual by default."""
 
     reads_aspect = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
+        if self.config.initialization == "official" and self._init_as_in_the_code(module):
+            return
         # Memories, the vectors read from them and their combination are all squashed. At the usual scales they are so
         # small that no guide changes an attention: of the sample posts that only text and image together decide, 33 %
         # are right after 30 epochs, and 100 % after 12 epochs with these scales. All of them are needed.
@@ -37,6 +80,38 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+
+    def _init_as_in_the_code(self, module: nn.Module) -> bool:
+        """Start the weights of a module as `reset_parameters` in main_asp.py of the authors' code does: matrices by
+        Xavier, and vectors as PyTorch and the class Attention start them. Return False for other kinds of modules."""
+        if isinstance(module, nn.LSTM | nn.GRUCell):
+            for weight in module.parameters(recurse=False):
+                _xavier_or(weight, module.hidden_size)
+        elif isinstance(module, ProjectedAttentionWeight):
+            size = module.in_features
+            # Xavier takes (1, D, D) for D inputs with D positions each. The vector w has 2D numbers, for D units.
+            bound = (2 / size) ** 0.5 if module.out_features == 1 else (6 / (size * size + size)) ** 0.5
+            init.uniform_(module.weight, -bound, bound)
+        elif isinstance(module, nn.Linear):
+            for weight in module.parameters(recurse=False):
+                _xavier_or(weight, module.in_features)
+        elif isinstance(module, WordVectors):
+            rows = self.config.text_config.vocab_size  # the row of padding is a module of its own
+            bound = (6 / (rows + module.embedding_dim)) ** 0.5
+            init.uniform_(module.weight, -bound, bound)
+            if module.padding_idx is not None:
+                init.zeros_(module.weight[module.padding_idx])
+        else:
+            return False
+        return True
+
+
+def _xavier_or(weight: torch.Tensor, fan_in: int) -> None:
+    """Start a matrix by Xavier, and a vector uniformly between ±1/√fan_in."""
+    if weight.ndim > 1:
+        init.xavier_uniform_(weight)
+    else:
+        init.uniform_(weight, -(fan_in**-0.5), fan_in**-0.5)
 
 
 def image_slots(

@@ -1,18 +1,18 @@
 """The processor that every architecture shares: a tokenizer and an image processor for posts with optional parts."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, BatchFeature, ProcessorMixin, ViTImageProcessor
+from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import logging
 
-from .common_cnns import OWN_IMAGE_ENCODERS
-from .common_images import MAX_IMAGE_PIXELS, BadImageError, load_image
+from .common_image_processors import build_image_processor, check_whole_number, pixel_size
+from .common_images import BadImageError, load_image
 from .common_loading import check_source
 from .common_text import check_text_steps, prepare_text
 from .common_word_vectors import build_word_tokenizer
@@ -43,6 +43,8 @@ class MultimodalProcessor(ProcessorMixin):
         max_images: The number of images of a post to keep, from the first on. Dropping images logs a warning once.
         text_steps: Keys of `TEXT_STEPS`: the steps that are applied to texts and aspects before the tokenizer, in this
             order, for example `["strip_links", "emoji_to_words"]`, or `["rjieba"]` for Chinese.
+        aspect_steps: The steps that are applied to aspects instead of `text_steps`. The texts of Multi-ZOL are cut
+            into words already, and its aspects are not: `["rjieba"]` cuts them into the words that the texts have.
 
     Raises:
         ValueError: If a step is not in `TEXT_STEPS`, or a number is not a whole number that is 1 or more.
@@ -72,12 +74,15 @@ class MultimodalProcessor(ProcessorMixin):
         max_aspect_length: int | None = None,
         max_images: int | None = None,
         text_steps: list[str] | None = None,
+        aspect_steps: list[str] | None = None,
     ):
         check_text_steps(text_steps or [])
+        check_text_steps(aspect_steps or [], "aspect_steps")
         self.max_length = self.default_max_length if max_length is None else max_length
         self.max_aspect_length = self.default_max_aspect_length if max_aspect_length is None else max_aspect_length
         self.max_images = self.default_max_images if max_images is None else max_images
         self.text_steps = text_steps
+        self.aspect_steps = aspect_steps
         for name in ("max_length", "max_aspect_length", "max_images"):
             check_whole_number(name, getattr(self, name))
         super().__init__(image_processor, tokenizer)
@@ -90,6 +95,9 @@ class MultimodalProcessor(ProcessorMixin):
         texts: Iterable[str] = (),
         vocab_size: int = 10_000,
         image_size: int | None = None,
+        aspects: Iterable[str] = (),
+        pre_cut: bool = False,
+        crop: bool = False,
         **kwargs,
     ) -> "MultimodalProcessor":
         """Build the processor for two encoders, named as in the model's `from_backbones`.
@@ -101,10 +109,23 @@ class MultimodalProcessor(ProcessorMixin):
             vocab_size: The number of words to keep.
             image_size: The height and width of the images in pixels, for this project's own encoders and timm. The
                 default is that of the encoder.
-            kwargs: Arguments of the processor. `text_steps` also apply when the words are counted.
+            aspects: The training aspects, whose words are counted too.
+            pre_cut: Whether the texts are cut into words already, see `build_word_tokenizer`; only for
+                `"word_vectors"`.
+            crop: Whether the shorter side of an image is resized to 8/7 of the size, and the centre is cut out, as in
+                the code of MDSE (256 and 224 pixels). By default the whole image is resized, or what the backbone's
+                own image processor does.
+            kwargs: Arguments of the processor. Its steps also apply when the words are counted.
         """
         if text == "word_vectors":
-            tokenizer = build_word_tokenizer(texts, vocab_size, kwargs.get("text_steps"))
+            steps = kwargs.get("text_steps") or []
+            aspect_steps = steps if kwargs.get("aspect_steps") is None else kwargs["aspect_steps"]
+            words = chain(
+                (prepare_text(text, steps) for text in texts), (prepare_text(text, aspect_steps) for text in aspects)
+            )
+            tokenizer = build_word_tokenizer(words, vocab_size, pre_cut=pre_cut)
+        elif pre_cut:
+            raise ValueError(f"pre_cut={pre_cut}: {text} has a tokenizer of its own, which cuts texts itself.")
         else:
             check_source(text)
             tokenizer = AutoTokenizer.from_pretrained(text)
@@ -112,7 +133,7 @@ class MultimodalProcessor(ProcessorMixin):
                 tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
             if tokenizer.pad_token is None:
                 raise ValueError(f"{text}: the tokenizer has no token for padding: set its pad_token, and save it.")
-        return cls(_image_processor(image, image_size), tokenizer, **kwargs)
+        return cls(build_image_processor(image, image_size, crop), tokenizer, **kwargs)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -121,7 +142,7 @@ class MultimodalProcessor(ProcessorMixin):
         Raises:
             ValueError: If they depend on the image.
         """
-        return _pixel_size(self.image_processor)
+        return pixel_size(self.image_processor)
 
     @property
     def model_input_names(self) -> list[str]:
@@ -163,8 +184,7 @@ class MultimodalProcessor(ProcessorMixin):
         batch = self.encode_text(text, text_kwargs.pop("max_length", self.max_length), **text_kwargs)
         if aspect is not None:
             text_kwargs.pop("pad_to_multiple_of", None)  # aspects are cut at a length of their own
-            encoded = self.encode_text(aspect, self.max_aspect_length, **text_kwargs)
-            batch |= {f"aspect_{key}": value for key, value in encoded.items()}
+            batch |= self.encode_aspect(aspect, **text_kwargs)
         encoded = self.encode_images(images, options["on_bad_image"], **options["images_kwargs"])
         if text_kwargs["return_tensors"] is None:
             encoded = {"pixel_values": list(encoded["pixel_values"]), "image_mask": encoded["image_mask"].tolist()}
@@ -172,9 +192,20 @@ class MultimodalProcessor(ProcessorMixin):
 
     def encode_text(self, texts: Sequence[str | None], max_length: int | None, **text_kwargs) -> dict[str, Any]:
         """Encode B texts as input_ids and attention_mask (B, L), the part of `__call__` that reads them."""
+        return self._encode(texts, self.text_steps or [], max_length, **text_kwargs)
+
+    def encode_aspect(self, aspects: Sequence[str | None], **text_kwargs) -> dict[str, Any]:
+        """Encode B aspects as aspect_input_ids and aspect_attention_mask (B, N), likewise."""
+        steps = self.text_steps if self.aspect_steps is None else self.aspect_steps
+        encoded = self._encode(aspects, steps or [], self.max_aspect_length, **text_kwargs)
+        return {f"aspect_{key}": value for key, value in encoded.items()}
+
+    def _encode(
+        self, texts: Sequence[str | None], steps: list[str], max_length: int | None, **text_kwargs
+    ) -> dict[str, Any]:
         options = {**self.text_kwargs, **text_kwargs}
         return_tensors = options.pop("return_tensors")
-        texts = [prepare_text(text, self.text_steps or []) for text in texts]
+        texts = [prepare_text(text, steps) for text in texts]
         blank = [not text.strip() for text in texts]
         # A blank text is encoded as one unknown word, so that its row is not empty, and then masked.
         blank_word = self.tokenizer.unk_token or self.tokenizer.pad_token
@@ -224,12 +255,6 @@ class MultimodalProcessor(ProcessorMixin):
         return arrays
 
 
-def check_whole_number(name: str, value: Any) -> None:
-    """Raise a ValueError that names a number if it is not a whole number that is 1 or more."""
-    if type(value) is not int or value < 1:  # True is an int too
-        raise ValueError(f"{name}={value!r}: give a whole number that is 1 or more.")
-
-
 def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
     """Turn every part into a list with one entry per post, and the images of each post into a list."""
     if images is None and text is None and aspect is None:
@@ -267,54 +292,3 @@ def _is_list(value: Any) -> bool:
 def _is_text(value: Any) -> bool:
     entries = value if _is_list(value) else [value]
     return all(entry is None or isinstance(entry, str) for entry in entries)
-
-
-def _image_processor(image: str | Path, image_size: int | None):
-    """Return the image processor of an encoder.
-
-    All but the backbones of transformers get one that resizes the whole image, since a crop would lose regions that
-    the sentiment of a post may depend on.
-    """
-    if image in OWN_IMAGE_ENCODERS:
-        size = image_size or OWN_IMAGE_ENCODERS[image].image_size
-        return ViTImageProcessor(size={"height": size, "width": size})
-    check_source(image)
-    config = AutoConfig.from_pretrained(image)
-    if config.model_type != "timm_wrapper":  # a backbone of transformers, or a whole model of this project
-        if image_size is not None:
-            raise ValueError(f"image_size={image_size}: {image} has an image processor that sets the size.")
-        processor = AutoImageProcessor.from_pretrained(image)
-        _pixel_size(processor)  # refuses a processor whose images cannot form a batch
-        return processor
-    pretrained = config.pretrained_cfg
-    _, height, width = pretrained["input_size"]
-    resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    return ViTImageProcessor(
-        size={"height": image_size or height, "width": image_size or width},
-        resample=resample[pretrained["interpolation"]],
-        image_mean=list(pretrained["mean"]),
-        image_std=list(pretrained["std"]),
-    )
-
-
-def _pixel_size(processor) -> tuple[int, int]:
-    """Return the height and width of the `pixel_values` of an image processor."""
-    crop_size = processor.crop_size if getattr(processor, "do_center_crop", False) else None
-    for side in (*dict(processor.size).values(), *dict(crop_size or {}).values()):
-        if side is not None:
-            check_whole_number("size", side)
-            if side**2 > MAX_IMAGE_PIXELS:
-                raise ValueError(f"size={side}: images have at most {MAX_IMAGE_PIXELS:,} pixels.")
-    size = dict(crop_size or processor.size)
-    if size.get("height") and size.get("width"):
-        return size["height"], size["width"]
-    # A size such as {"shortest_edge": 224} alone does not tell what becomes of the other side.
-    options = {"input_data_format": "channels_last", "return_tensors": "pt"}
-    samples = [np.zeros(shape, np.uint8) for shape in ((40, 60, 3), (60, 40, 3))]
-    shapes = {tuple(processor(sample, **options)["pixel_values"].shape[-2:]) for sample in samples}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"{type(processor).__name__} keeps the aspect ratio of images (size={size}), so that they cannot form "
-            "a batch: set size to a height and a width, or do_center_crop to True."
-        )
-    return shapes.pop()

@@ -57,14 +57,14 @@ TEXT_STEPS: dict[str, Callable[[str], str]] = {
 }
 
 
-def check_text_steps(steps: Sequence[str]) -> None:
+def check_text_steps(steps: Sequence[str], argument: str = "text_steps") -> None:
     """Check the names of steps.
 
     Raises:
         ValueError: If a step is not in `TEXT_STEPS`, or if `steps` is a single name instead of a list.
     """
     if not isinstance(steps, list | tuple):
-        raise ValueError(f"text_steps={steps!r}: pass a list of names, as in [strip_links].")
+        raise ValueError(f"{argument}={steps!r}: pass a list of names, as in [strip_links].")
     for step in steps:
         if not isinstance(step, str) or step not in TEXT_STEPS:
             raise ValueError(f"Text step {step!r} is unknown: choose from {', '.join(TEXT_STEPS)}, or add your own.")

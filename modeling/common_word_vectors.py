@@ -40,9 +40,9 @@ class WordVectors(nn.Embedding):
 
 
 def build_word_tokenizer(
-    texts: Iterable[str], vocab_size: int = 10_000, text_steps: Sequence[str] | None = None
+    texts: Iterable[str], vocab_size: int = 10_000, text_steps: Sequence[str] | None = None, pre_cut: bool = False
 ) -> PreTrainedTokenizerFast:
-    """Build a fast tokenizer that knows the most frequent words in lower case.
+    """Build a fast tokenizer that knows the most frequent words, in lower case unless they are pre-cut.
 
     Index 0 is the padding word and index 1 the unknown word.
 
@@ -50,6 +50,8 @@ def build_word_tokenizer(
         texts: The texts of the training split.
         vocab_size: The number of words to keep, including the two special ones. MultiSentiNet keeps 10,000.
         text_steps: Keys of `TEXT_STEPS`: the steps that the processor will apply.
+        pre_cut: Whether the texts are cut into words already, as those of Multi-ZOL. Then a word is what stands
+            between blanks, with its case and its characters as they are, so that files of vectors have it.
 
     Raises:
         ValueError: If a step is not in `TEXT_STEPS`.
@@ -58,8 +60,11 @@ def build_word_tokenizer(
     steps = text_steps or []
     check_text_steps(steps)
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    if pre_cut:
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
     tokenizer.train_from_iterator((prepare_text(text, steps) for text in texts), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")

@@ -31,6 +31,8 @@ class DeepFusionConfig(MultimodalConfig):
     Args:
         branch: The modalities that the model reads. The encoder of the other modality does not exist.
         windows: The widths of the text's convolutions, in words.
+        pad_to: The number of words to which every text is padded with zeros, 150 in the paper, so that all windows of
+            this length are pooled. Longer texts are cut. By default only the windows inside a text are pooled.
         filters: The number of filters of each width (not stated in the paper; 100 as in Kim, EMNLP 2014).
         fc_sizes: The sizes of the fully connected layers before the last, which has one output per class (not stated
             in the paper).
@@ -42,6 +44,7 @@ class DeepFusionConfig(MultimodalConfig):
 
     branch: Literal["both", "text", "image"] = "both"
     windows: list[int] | tuple[int, ...] = (3, 4, 5)
+    pad_to: int | None = None
     filters: int = 100
     fc_sizes: list[int] | tuple[int, ...] = (1024, 256)
     dropout: float = 0.2
@@ -50,6 +53,8 @@ class DeepFusionConfig(MultimodalConfig):
         super().__post_init__(**kwargs)
         if not self.windows:
             raise ValueError(f"windows={self.windows}: give the width of one convolution or more.")
+        if self.pad_to is not None and (self.branch == "image" or self.pad_to < max(self.windows)):
+            raise ValueError(f"pad_to={self.pad_to} needs a branch that reads text, and no window that is wider.")
 
     @property
     def text_size(self) -> int:
@@ -73,6 +78,7 @@ class TextCNN(nn.Module):
 
     def __init__(self, config: DeepFusionConfig):
         super().__init__()
+        self.pad_to = config.pad_to
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.text_hidden_size, config.filters, window) for window in config.windows
         )
@@ -80,17 +86,19 @@ class TextCNN(nn.Module):
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the features (B, 9F) of texts: window by window the maxima, means and minima.
 
-        Only windows inside the text are pooled. The paper pads every text to 150 words, so that its means depend on
-        the length. A text that is shorter than a window has one position, filled up with zeros. An absent text gives
-        zeros.
+        Only windows inside the text are pooled, or with `pad_to` inside the padded text. A text that is shorter than a
+        window has one position, filled up with zeros. An absent text gives zeros.
 
         Args:
             tokens: (B, L, D) The tokens.
             mask: (B, L) bool, True for the first tokens of a text.
         """
         length = mask.sum(1, keepdim=True)  # (B, 1)
-        positions = torch.arange(mask.shape[1], device=mask.device)  # (L,)
         tokens = (tokens * mask.unsqueeze(-1)).transpose(1, 2)  # (B, D, L)
+        if self.pad_to is not None:
+            tokens = nn.functional.pad(tokens, (0, self.pad_to - tokens.shape[2]))
+            length = self.pad_to * (length > 0)
+        positions = torch.arange(tokens.shape[2], device=mask.device)  # (L,)
         pooled = []
         for convolution in self.convolutions:
             (window,) = convolution.kernel_size

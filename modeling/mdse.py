@@ -17,7 +17,7 @@ from torch import nn
 from .common_base import MultimodalOutput, MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
 from .common_heads import MultimodalForSequenceClassification
-from .common_layers import flatten_regions, masked_mean, masked_softmax
+from .common_layers import masked_mean, masked_softmax
 from .common_losses import ratio_contrastive_loss, supervised_contrastive_loss
 from .common_processing import MultimodalProcessor
 
@@ -43,10 +43,20 @@ class MDSEConfig(MultimodalConfig):
             features first go through self-attention, one block serves the private features of both modalities (the
             code builds a second one but never calls it), the classifier reads [f_v; f_z] through a hidden layer, and
             the first token of a transformer's text is not used. In both readings padding is masked; in the code it is
-            not, so that the scores of a post depend on its batch.
+            not, so that the scores of a post depend on its batch. The official reading with `pad_to` follows the code
+            in this too.
+        pad_to: The number of tokens to which every text is padded with token 0 (200 in the code's options), only in
+            the reading `"official"`. Then everything is as in the published code: nothing after the text encoder masks
+            padding; the cross-attentions and the shared features also read the first token of the text and the class
+            token of the image (197 tokens of a ViT at 224 pixels), which the importances and the private features
+            leave out; what a block attends to is dropped at a rate of 0.1; all vectors of the contrastive loss have
+            the label of the post; and a text encoder that rests (`text_from_epoch` of train.py) keeps its dropout.
         importance: How much a token has in common with the other modality. `"paper"`: softmax over sums of dot
             products, which gives one token all the weight, see `modality_importance`. `"scaled"`: softmax over their
             mean divided by √d.
+        head: The classifier of the reading `"paper"`: `"linear"`, one linear layer, or `"mlp"`, the perceptron of the
+            paper's equation 9, whose hidden layer is here that of the published code (half as wide as f, with GELU).
+            The reading `"official"` always has a hidden layer.
         contrastive: `"supcon"`, the supervised contrastive loss of Khosla et al.; `"paper_ratio"`, the formula of the
             paper with cosines moved from [-1, 1] to [0, 1], because it takes the logarithm of their sum; or `"none"`.
         contrastive_fused: Whether the contrastive loss is over {f, f_v, f_z} instead of {f_v, f_z}. The official
@@ -70,6 +80,8 @@ class MDSEConfig(MultimodalConfig):
     tpfl: bool = True
     adaptation: bool = True
     reading: Literal["paper", "official"] = "paper"
+    pad_to: int | None = None
+    head: Literal["linear", "mlp"] = "linear"
     importance: Literal["paper", "scaled"] = "scaled"
     contrastive: Literal["supcon", "paper_ratio", "none"] = "supcon"
     contrastive_fused: bool = True
@@ -89,6 +101,8 @@ class MDSEConfig(MultimodalConfig):
             )
         if self.reading == "official" and self.contrastive != "none" and self.contrastive_fused:
             raise ValueError("The official reading does not have a vector f: set contrastive_fused=False.")
+        if self.pad_to is not None and self.reading != "official":
+            raise ValueError(f"pad_to={self.pad_to} needs reading='official': the paper does not read padding.")
 
 
 class MDSEProcessor(MultimodalProcessor):
@@ -124,6 +138,7 @@ class Block(nn.Module):
         self.ff = nn.Sequential(
             nn.Linear(size, size), nn.GELU(), nn.Dropout(0.1), nn.Linear(size, size), nn.Dropout(0.1)
         )
+        self.dropout = nn.Identity() if config.pad_to is None else nn.Dropout(0.1)
 
     def forward(self, queries: torch.Tensor, memory: torch.Tensor, memory_mask: torch.Tensor) -> torch.Tensor:
         """Let queries (B, Q, d) read memory (B, M, d) with memory_mask (B, M) bool: return (B, Q, d)."""
@@ -137,7 +152,7 @@ class Block(nn.Module):
         visible = memory_mask | ~present.unsqueeze(1)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])  # (B, H, Q, d / H)
         attended = attended.transpose(1, 2).flatten(2) * present[:, None, None]  # (B, Q, d)
-        hidden = queries + self.out(attended)
+        hidden = queries + self.dropout(self.out(attended))
         return hidden + self.ff(self.ff_norm(hidden))
 
 
@@ -178,6 +193,14 @@ class MDSEPreTrainedModel(MultimodalPreTrainedModel):
     config_class = MDSEConfig
     base_model_prefix = "mdse"
 
+    def train(self, mode: bool = True) -> "MDSEPreTrainedModel":
+        """Set training mode as every model does, but with `pad_to` also for a text encoder that rests: in the code it
+        has the learning rate zero, and its dropout makes its output random."""
+        super().train(mode)
+        if self.config.pad_to is not None and not self.config.freeze_text:
+            self.base_model.text_encoder.train(mode)
+        return self
+
 
 class MDSEModel(MDSEPreTrainedModel):
     """Shared and private features of both modalities, without classifier."""
@@ -187,6 +210,7 @@ class MDSEModel(MDSEPreTrainedModel):
     def __init__(self, config: MDSEConfig):
         super().__init__(config)
         self.add_encoders(config)
+        self.text_encoder.pad_to, self.image_encoder.keeps_prefix = config.pad_to, config.pad_to is not None
         size = config.hidden_size
         self.text_proj = _project(config.text_hidden_size, size)
         self.image_proj = _project(config.image_hidden_size, size)
@@ -207,28 +231,29 @@ class MDSEModel(MDSEPreTrainedModel):
         """Fuse both modalities; `fused` is f (B, d), or [f_v; f_z] (B, 2d) in the official reading.
 
         The attentions are the importances of the tokens (B, L) and of the regions (B, K·R), one tensor each, or `()`
-        for a modality without private features.
+        for a modality without private features. The weights of what `pad_to` adds are not returned.
         """
-        if self.config.reading == "official" and self.config.text_config.model_type != "word_vectors":
-            text_mask = text_mask & (torch.arange(text_mask.shape[1], device=text_mask.device) > 0)
-        slots, v_mask = flatten_regions(regions, image_mask)  # (B, K·R, D_i), (B, K·R)
-        z, v = self.text_proj(tokens), self.image_proj(slots)  # (B, L, d), (B, K·R, d)
+        z, v = self.text_proj(tokens), self.image_proj(regions.flatten(1, 2))  # (B, L, d), (B, K·R, d)
+        (z_read, z_mask), (v_read, v_mask) = self._masks(tokens, text_mask, regions, image_mask)
 
-        text_sees_image = self.image_to_text(z, v, v_mask)  # (B, L, d), equation 1: as many positions as the text
-        image_sees_text = self.text_to_image(v, z, text_mask)  # (B, K·R, d)
+        text_sees_image = self.image_to_text(z, v, v_read)  # (B, L, d), equation 1: as many positions as the text
+        image_sees_text = self.text_to_image(v, z, z_read)  # (B, K·R, d)
         both = torch.cat([text_sees_image, image_sees_text], 1)  # (B, L + K·R, d)
-        both_mask = torch.cat([text_mask, v_mask], 1)
+        both_mask = torch.cat([z_read, v_read], 1)
         if self.shared_block is not None:
             both = self.shared_block(both, both, both_mask)
         shared = masked_mean(both, both_mask)  # (B, d)
 
         text_parts, image_parts, text_attentions, image_attentions = [shared], [shared], (), ()
         if self.config.tpfl:
-            weights = modality_importance(z, text_mask, image_sees_text, v_mask, self.config.importance)
-            text_parts, text_attentions = [self._private("text", z, text_mask, weights), shared], (weights,)
+            weights = modality_importance(z, z_mask, image_sees_text, v_mask, self.config.importance)
+            text_parts = [self._private("text", z, z_mask, weights), shared]
+            text_attentions = (weights[:, : text_mask.shape[1]],)
         if self.config.ipfl:
-            weights = modality_importance(v, v_mask, text_sees_image, text_mask, self.config.importance)
-            image_parts, image_attentions = [shared, self._private("image", v, v_mask, weights)], (weights,)
+            weights = modality_importance(v, v_mask, text_sees_image, z_mask, self.config.importance)
+            image_parts = [shared, self._private("image", v, v_mask, weights)]
+            of_tokens = weights.unflatten(1, regions.shape[1:3])  # (B, K, R), or (B, K, 1 + R) with a class token
+            image_attentions = (of_tokens[..., self._prefix(regions) :].flatten(1),)
         f_z, f_v = self.text_out(torch.cat(text_parts, -1)), self.image_out(torch.cat(image_parts, -1))  # (B, d)
         fused = torch.cat([f_v, f_z], -1)  # (B, 2d)
         if self.fusion is not None:
@@ -240,6 +265,27 @@ class MDSEModel(MDSEPreTrainedModel):
             text_vector=f_z,
             image_vector=f_v,
         )
+
+    def _prefix(self, regions: torch.Tensor) -> int:
+        """Return the number of tokens before the regions of each image (B, K, R, D), such as a class token."""
+        return regions.shape[2] - (self.config.image_regions or regions.shape[2]) if self.config.pad_to else 0
+
+    def _masks(
+        self, tokens: torch.Tensor, text_mask: torch.Tensor, regions: torch.Tensor, image_mask: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Return two masks of the text (B, L) and two of the images (B, K·R), all bool: what the other modality and
+        the shared features read, and what the importances and the private features are about."""
+        official = self.config.reading == "official"
+        first = official and self.config.text_config.model_type != "word_vectors"
+        is_content = torch.arange(tokens.shape[1], device=tokens.device) >= int(first)  # (L,)
+        is_region = torch.arange(regions.shape[2], device=regions.device) >= self._prefix(regions)  # (R,)
+        v_read = image_mask.repeat_interleave(regions.shape[2], 1)
+        v_mask = (image_mask.unsqueeze(2) & is_region).flatten(1)
+        if self.config.pad_to is None:
+            text_mask = text_mask & is_content
+            return (text_mask, text_mask), (v_read, v_mask)
+        z_read = text_mask.any(1, keepdim=True).expand(tokens.shape[:2])
+        return (z_read, z_read & is_content), (v_read, v_mask)
 
     def _private(self, modality: str, tokens: torch.Tensor, mask: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return the features (B, d) that a modality does not share, from tokens (B, M, d) and importances (B, M)."""
@@ -261,6 +307,8 @@ class MDSEForSequenceClassification(MultimodalForSequenceClassification, MDSEPre
         size, classes = config.hidden_size, config.num_labels
         if config.reading == "official":
             self.classifier = _mlp(2 * size, size // 2, classes, config.dropout)
+        elif config.head == "mlp":
+            self.classifier = _mlp(size, size // 2, classes, config.dropout)
         else:
             self.classifier = nn.Linear(size, classes)
 
@@ -271,10 +319,13 @@ class MDSEForSequenceClassification(MultimodalForSequenceClassification, MDSEPre
         text_labels: torch.Tensor | None,
         image_labels: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Add the contrastive loss, in which each vector has the label of its modality, or else the post's."""
+        """Add the contrastive loss, in which each vector has the label of its modality, or else the post's; with
+        `pad_to` always the post's."""
         loss = self.classification_loss(output.logits, labels)
         if self.config.contrastive == "none":
             return loss
+        if self.config.pad_to is not None:
+            text_labels = image_labels = None
         pairs = [(output.image_vector, image_labels), (output.text_vector, text_labels)]
         if self.config.contrastive_fused:
             pairs.insert(0, (output.fused, labels))

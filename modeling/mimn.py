@@ -13,21 +13,19 @@ from huggingface_hub.dataclasses import strict
 from torch import nn
 
 from .common_base import MultimodalOutput
-from .common_config import MultimodalConfig
 from .common_heads import MultimodalForSequenceClassification
 from .common_layers import GuidedAttention, MaskedLSTM, ProjectedAttention, masked_mean
-from .common_memory import AspectMemoryPreTrainedModel, image_slots, region_weights
+from .common_memory import AspectMemoryConfig, AspectMemoryPreTrainedModel, image_slots, region_weights
 from .common_processing import MultimodalProcessor
 
 
 @strict
-class MIMNConfig(MultimodalConfig):
-    """Config of the multi-interactive memory network: the fields of `MultimodalConfig` and these.
+class MIMNConfig(AspectMemoryConfig):
+    """Config of the multi-interactive memory network: the fields of `AspectMemoryConfig` and these.
 
     The rows of the paper's tables are `hops=1` to `5`, and with `hops=3` the four values of `interaction`.
 
     Args:
-        hops: The number of passes over the memories, at least 1.
         interaction: Whose vector guides the attention to a memory besides the memory's own. `"both"`: the vector of
             the other modality, in both memories. `"text2image"`: the text's vector also guides the image memory, and
             only its own vector guides the text memory. `"image2text"`: the reverse. `"self"`: each memory is guided
@@ -37,8 +35,8 @@ class MIMNConfig(MultimodalConfig):
             the same authors, has them too). `"official"`, as in the authors' code: both vectors start as the aspect's
             vector, every hop including the first is interactive and ends in the GRU, and the hops share their
             attentions, of the class `ProjectedAttention`. In both readings each modality has one GRU cell, whose steps
-            are the hops. The code also attends to padding, so that the scores of a post depend on its batch; this
-            project does not follow it there.
+            are the hops. The code also attends to padding, see `pad_to`, which only this reading has: the paper does
+            not say what becomes of padding.
         scoring: `"scalar"` as in the paper, or `"additive"`, see `GuidedAttention`; only for the reading `"paper"`.
         image_memory: What a slot of the image memory is. `"images"`, as in the paper: an image, as the mean of its
             regions. `"regions"`: a region of any image, read by the BiLSTM one after the other. If the posts have one
@@ -50,7 +48,6 @@ class MIMNConfig(MultimodalConfig):
 
     model_type = "mimn"
 
-    hops: int = 3
     interaction: Literal["both", "text2image", "image2text", "self"] = "both"
     reading: Literal["paper", "official"] = "paper"
     scoring: Literal["scalar", "additive"] = "additive"
@@ -60,8 +57,8 @@ class MIMNConfig(MultimodalConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.hops < 1:
-            raise ValueError(f"hops={self.hops}: at least one hop is needed.")
+        if self.pad_to is not None and self.reading != "official":
+            raise ValueError(f"pad_to={self.pad_to} needs reading='official': the paper does not read padding.")
 
     @property
     def fused_size(self) -> int:
@@ -86,13 +83,22 @@ class Interaction(nn.Module):
         self.cross = cross
 
     def forward(
-        self, memory: torch.Tensor, mask: torch.Tensor, own_guide: torch.Tensor, other_guide: torch.Tensor
+        self,
+        memory: torch.Tensor,
+        mask: torch.Tensor,
+        own_guide: torch.Tensor,
+        other_guide: torch.Tensor,
+        length: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read memory (B, M, D) with mask (B, M) bool and guides (B, D): return vector (B, D) and weights (B, M)."""
-        vector, weights = self.own(memory, mask, own_guide)
+        """Read memory (B, M, D) with mask (B, M) bool and guides (B, D): return vector (B, D) and weights (B, M).
+
+        Only a `ProjectedAttention` takes the `length` to which the memory is padded.
+        """
+        padding = () if length is None else (length,)
+        vector, weights = self.own(memory, mask, own_guide, *padding)
         if self.cross is None:
             return vector, weights
-        other_vector, other_weights = self.cross(memory, mask, other_guide)
+        other_vector, other_weights = self.cross(memory, mask, other_guide, *padding)
         return (vector + other_vector) / 2, (weights + other_weights) / 2
 
 
@@ -146,7 +152,8 @@ class MIMNModel(MIMNPreTrainedModel):
         """Read the memories hop by hop; `fused` is [v_text; v_image] (B, 4 · hidden_size).
 
         Each tuple of attentions has `hops` tensors. If a memory is guided twice, they are the mean of both. The vector
-        of an absent aspect is zero, and reading an absent text or image gives zero.
+        of an absent aspect is zero, and reading an absent text or image gives zero. With `pad_to`, the weights of a
+        post that has padding sum to less than one.
         """
         slots, slot_mask = image_slots(regions, image_mask, self.config.image_memory)  # (B, M, D_i), (B, M)
         v_aspect = masked_mean(self.aspect_lstm(aspect, aspect_mask), aspect_mask)  # (B, 2H)
@@ -163,8 +170,8 @@ class MIMNModel(MIMNPreTrainedModel):
             else:
                 index = hop - 1 if is_paper else 0
                 # The vectors of the previous hop guide both memories.
-                text_read, text_weights = self.text_hops[index](*text, v_text, v_image)
-                image_read, image_weights = self.image_hops[index](*image, v_image, v_text)
+                text_read, text_weights = self.text_hops[index](*text, v_text, v_image, self.config.pad_to)
+                image_read, image_weights = self.image_hops[index](*image, v_image, v_text, self.config.image_slots)
                 v_text, v_image = self.text_gru(text_read, v_text), self.image_gru(image_read, v_image)
             text_attentions.append(text_weights)
             image_attentions.append(region_weights(image_weights, regions.shape[2], self.config.image_memory))

@@ -28,6 +28,7 @@ def after_readme(checkout, tmp_path_factory, worker_id) -> Path:
     with FileLock(root / "after_readme.lock"):
         if not target.exists():
             folder = shutil.copytree(checkout, tmp_path_factory.mktemp("readme") / "checkout")
-            pages.run_page(ROOT / "README.md", folder)
+            printed = pages.run_page(ROOT / "README.md", folder)
+            (folder / "printed.log").write_text(printed, encoding="utf-8")
             folder.rename(target)
     return target

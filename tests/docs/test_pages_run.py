@@ -17,6 +17,7 @@ RUN = [page for page in pages.PAGES[1:] if any(block.not_run is None for block i
 def test_the_readme_leaves_what_it_says(after_readme):
     for name in ("runs/sample_posts-comn/model.safetensors", "runs/posts-comn/run.json", "predictions.csv"):
         assert (after_readme / name).stat().st_size > 100, name
+    check_outputs(pages.PAGES[0], (after_readme / "printed.log").read_text(encoding="utf-8"))
     for name in ("explanation.html", "my_predictions.csv", "my_explanation.html", "my_upload/README.md"):
         assert (after_readme / name).stat().st_size > 100, name
 
@@ -29,7 +30,14 @@ def test_a_page_runs(page, request, tmp_path):
     shutil.copytree(start, tmp_path / "folder")
     if page.stem == "own_posts":
         write_own_posts(tmp_path / "folder")
-    pages.run_page(page, tmp_path / "folder")
+    printed = pages.run_page(page, tmp_path / "folder")
+    check_outputs(page, printed)
+
+
+def check_outputs(page, printed):
+    """Check that a page shows what its commands print, apart from the numbers."""
+    printed = {pages.without_numbers(line) for line in printed.splitlines()}
+    assert [line for line in pages.outputs(page) if line not in printed] == []
 
 
 def write_own_posts(folder):
@@ -91,6 +99,18 @@ def test_blocks_know_their_marks(tmp_path):
     assert (gpu.not_run, pages.commands(gpu)) == ("needs a GPU", ["a    b"])
     assert (server.not_run, server.background, pages.commands(server)) == (None, "http://127.0.0.1:1", ["c"])
     assert (code.language, code.text) == ("python", "d\n")
+
+
+def test_outputs_are_compared_without_numbers(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\na\n```\n\n```\n{'score': 0.25, 'x': 3e-05}\n\n```\n"
+        "<!-- example -->\n```\nb\n```\n```{image} c\nd\n```\n"
+    )
+    assert pages.outputs(page) == ["{'score': #, 'x': #}", ""]
+    check_outputs(page, "{'score': 1,   'x': 0.5}\n\n")
+    with pytest.raises(AssertionError):
+        check_outputs(page, "{'value': 1, 'x': 0.5}\n\n")
 
 
 def test_install_words_alone_are_left_out():

@@ -18,8 +18,10 @@ from by_hand import (
     numpy,
     projected,
     random_model,
+    small_config,
 )
 
+from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.co_memory_aspect import CoMemoryAspectForSequenceClassification
 
 SIZE, IMAGE_SIZE = 5, 6
@@ -52,6 +54,15 @@ def slow_logits(model, words, aspect_words, images) -> np.ndarray:
 def test_equations(variant):
     inputs = aspect_posts(IMAGE_SIZE)
     check_logits(build(**variant), slow_logits, inputs, TOKENS, ASPECT, IMAGES, atol=1e-4, rtol=1e-5)
+
+
+def test_the_word_of_padding_starts_as_a_row_of_the_word_table():
+    """The published table has it as row 0, and starts all rows by Xavier."""
+    torch.manual_seed(0)
+    config = small_config("co_memory_aspect", 60, IMAGE_SIZE, pad_to=320, initialization="official")
+    padding = ARCHITECTURES["co_memory_aspect"].classifier(config).co_memory_aspect.aspect_padding.weight
+    bound = (6 / (WORDS + 60)) ** 0.5
+    assert 0.9 * bound < padding.abs().max() <= bound
 
 
 def test_the_hops_share_their_weights():

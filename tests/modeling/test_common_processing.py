@@ -145,6 +145,47 @@ def test_chinese_is_cut_into_words():
     assert (batch["aspect_input_ids"] > 1).all()
 
 
+def test_steps_of_aspects(tmp_path):
+    """As for Multi-ZOL: the texts are cut into words already, and the aspects become words of the texts."""
+    options = {"pre_cut": True, "aspect_steps": ["rjieba"], "aspects": ["电池续航"]}
+    processor = build("这款 手机 的 屏幕效果 很 好 屏幕 HTC", MIMNProcessor, **options)
+    processor.save_pretrained(tmp_path)
+    for one in (processor, MIMNProcessor.from_pretrained(tmp_path)):
+        ids = one(text="屏幕效果 HTC", aspect="屏幕效果")
+
+        def words(name: str, ids=ids, one=one) -> list[str]:
+            return one.tokenizer.convert_ids_to_tokens(ids[name][0].tolist())
+
+        assert words("input_ids") == ["屏幕效果", "HTC"]
+        assert words("aspect_input_ids") == ["屏幕", "[UNK]"]
+        assert (one(text="", aspect="电池续航")["aspect_input_ids"] > 1).all()
+    with pytest.raises(ValueError, match="aspect_steps='rjieba': pass a list"):
+        build(aspect_steps="rjieba")
+    with pytest.raises(ValueError, match="'cut' is unknown"):
+        build(aspect_steps=["cut"])
+
+
+def test_a_transformer_cuts_words_itself(backbones):
+    with pytest.raises(ValueError, match="pre_cut=True: .*bert has a tokenizer of its own"):
+        CoMNProcessor.from_backbones(backbones["bert"], "small_cnn", pre_cut=True)
+
+
+@pytest.mark.parametrize("image_encoder", ["small_cnn", "vit"])
+def test_the_centre_of_an_image(backbones, image_encoder, tmp_path):
+    """Of 140 x 70 pixels, the 61 of 70 rows and the 61 columns in the middle are left, which are blue."""
+    image = Image.new("RGB", (140, 70), (255, 0, 0))
+    image.paste((0, 0, 255), (36, 2, 104, 68))
+    options = {"image": backbones.get(image_encoder, image_encoder), "texts": ["good"]}
+    whole, centre = (CoMNProcessor.from_backbones("word_vectors", **options, crop=crop) for crop in (False, True))
+    centre.save_pretrained(tmp_path)
+    for processor in (centre, CoMNProcessor.from_pretrained(tmp_path)):
+        assert processor.image_size == whole.image_size
+        pixels = processor(images=image)["pixel_values"][0, 0]
+        assert pixels.shape[1:] == whole.image_size
+        torch.testing.assert_close(pixels[0], torch.full(whole.image_size, -1.0), rtol=0, atol=0.1)
+    assert whole(images=image)["pixel_values"][0, 0, 0].max() == 1
+
+
 def test_cutting_a_long_text_is_logged_once(caplog):
     processor = build(max_length=7)
     for _ in range(2):

@@ -36,6 +36,16 @@ def test_words_of_a_tweet():
     assert words(build_word_tokenizer([text]), text) == expected
 
 
+def test_words_that_are_cut_already_stay_as_they_are(write):
+    """These words of Multi-ZOL have vectors in the files for Chinese, and are words of other letters by default."""
+    cut = ["iPhone", "５．５", "2.0", "ＨＴＣ", "【", "^_^", "屏幕/效果"]
+    path = write(*(f"{word} {index} 1 2" for index, word in enumerate(cut)))
+    tokenizer = build_word_tokenizer([" ".join(cut)], pre_cut=True)
+    assert words(tokenizer, "  ".join([*cut, "iphone"])) == [*cut, "[UNK]"]
+    assert read_word_vectors(path, tokenizer, 3)[1] == len(cut)
+    assert read_word_vectors(path, build_word_tokenizer([" ".join(cut)]), 3)[1] == 1
+
+
 def test_the_vocabulary_has_the_most_frequent_words():
     texts = ["b b b a a c", "d c"]
     tokenizer = build_word_tokenizer(texts, vocab_size=5)

@@ -26,7 +26,9 @@ def batch() -> dict[str, torch.Tensor]:
 
 def slow_text(model, words: list[np.ndarray]) -> list[float]:
     """Return the features of a text, from every window of every width, one filter at a time."""
-    values_of_text = []
+    values_of_text, pad_to = [], model.config.pad_to
+    if pad_to is not None and words:
+        words = (words + [np.zeros(SIZE)] * pad_to)[:pad_to]
     for convolution in model.deep_fusion.text_cnn.convolutions:
         weight, bias = convolution.weight.numpy(), convolution.bias.numpy()  # (F, D, window)
         window = weight.shape[2]
@@ -54,9 +56,12 @@ def slow_logits(model, words, images):
     return linear(last, hidden)
 
 
-@pytest.mark.parametrize("branch", ["both", "text", "image"])
-def test_equations(branch):
-    check_logits(build(branch=branch), slow_logits, batch(), TEXT, IMAGES, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(
+    "variant", [{}, {"branch": "text"}, {"branch": "image"}, {"pad_to": 9}, {"pad_to": 5}], ids=str
+)
+def test_equations(variant):
+    """With `pad_to`, the windows over padding are pooled too, and a text of 7 words is cut at 5."""
+    check_logits(build(**variant), slow_logits, batch(), TEXT, IMAGES, rtol=1e-4, atol=1e-5)
 
 
 def test_sizes_of_the_paper():

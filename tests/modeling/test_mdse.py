@@ -23,6 +23,7 @@ from mmsent.modeling.mdse import Block, MDSEForSequenceClassification, MDSEModel
 
 SIZE, IMAGE_SIZE = 8, 6
 OFFICIAL = {"reading": "official", "contrastive_fused": False}
+PUBLISHED = OFFICIAL | {"pad_to": 5}
 LABELS = torch.tensor([0, 1, 2, 0])
 
 
@@ -104,7 +105,8 @@ def slow_logits(model, text, images):
     f_z, f_v = mlp(base.text_out, np.concatenate(text_parts)), mlp(base.image_out, np.concatenate(image_parts))
     if config.reading == "official":
         return mlp(model.classifier, np.concatenate([f_v, f_z]))
-    return linear(model.classifier, mlp(base.fusion, np.concatenate([f_v, f_z])))
+    f = mlp(base.fusion, np.concatenate([f_v, f_z]))
+    return mlp(model.classifier, f) if config.head == "mlp" else linear(model.classifier, f)
 
 
 VARIANTS = [
@@ -114,6 +116,7 @@ VARIANTS = [
     {"tpfl": False},
     {"ipfl": False, "tpfl": False},
     {"adaptation": False},
+    {"head": "mlp"},
     OFFICIAL,
     OFFICIAL | {"ipfl": False},
     OFFICIAL | {"adaptation": False, "importance": "paper"},
@@ -180,6 +183,25 @@ def test_the_official_reading_drops_the_first_token_of_a_transformer(backbones):
     assert one.text_attentions[0][0, 0] == 0
 
 
+def test_what_a_block_attends_to_is_dropped_in_the_published_model_only():
+    blocks = [module for module in build(**PUBLISHED).modules() if isinstance(module, Block)]
+    assert [block.dropout.p for block in blocks] == [0.1] * 4
+    assert not any(
+        isinstance(module.dropout, torch.nn.Dropout) for module in build().modules() if type(module) is Block
+    )
+
+
+@pytest.mark.parametrize(("fields", "mode"), [({}, False), (OFFICIAL, False), (PUBLISHED, True)], ids=str)
+def test_a_text_encoder_that_rests_keeps_its_dropout_in_the_published_model(fields, mode):
+    model = build(**fields)
+    model.resting = ("text", "image")
+    encoders = [model.train().mdse.text_encoder, model.mdse.image_encoder]
+    assert [encoder.training for encoder in encoders] == [mode, False]
+    assert not model.eval().mdse.text_encoder.training
+    model.config.freeze_text = True
+    assert not model.train().mdse.text_encoder.training
+
+
 def test_blocks_of_the_papers_size():
     config = small_config("mdse", 768, 4, num_attention_heads=16)
     blocks = [module for module in MDSEModel(config).modules() if isinstance(module, Block)]
@@ -198,6 +220,16 @@ def test_the_loss_uses_the_labels_of_each_modality():
     alone = build(contrastive="none")
     expected = torch.nn.functional.cross_entropy(alone(**batch()).logits, LABELS)
     torch.testing.assert_close(alone(**batch(), labels=LABELS, text_labels=LABELS.flip(0)).loss, expected)
+
+
+def test_all_views_have_the_label_of_the_post_in_the_published_model():
+    loss = [
+        build(**fields)(**batch(), labels=LABELS, text_labels=LABELS.flip(0), image_labels=own).loss
+        for fields in (OFFICIAL, PUBLISHED)
+        for own in (LABELS, LABELS.flip(0))
+    ]
+    assert loss[0] != loss[1]
+    assert loss[2] == loss[3]
 
 
 def test_vectors_and_weight_of_the_contrastive_loss():

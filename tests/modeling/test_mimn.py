@@ -22,6 +22,7 @@ from by_hand import (
     random_model,
     reaches,
     sigmoid,
+    small_config,
     untrained,
 )
 
@@ -154,6 +155,25 @@ def test_attentions_of_every_hop(reading, image_memory):
     check_attentions(output, inputs, REGIONS, (3, 3))
     spread = torch.stack([weights.view(4, 3, REGIONS).std(-1).max() for weights in output.image_attentions])
     assert bool((spread < 1e-7).all()) == (image_memory == "images")  # the regions of an image have equal weights
+
+
+def test_official_initialization():
+    """Matrices start as Xavier's, the projections of attentions as tensors (1, D, D), vectors as in PyTorch."""
+    torch.manual_seed(0)
+    fields = {"reading": "official", "initialization": "official", "hidden_size": 8}
+    sizes = {"lstm": 8, "gru": 16, "output_proj": 16, "score": 16, "classifier": 32}
+    model = ARCHITECTURES["mimn"].classifier(small_config("mimn", 24, IMAGE_SIZE, **fields))
+    for name, weight in model.named_parameters():
+        if "image_encoder" in name:
+            continue
+        if "key_proj" in name or "query_proj" in name:
+            bound = (6 / (16 * 16 + 16)) ** 0.5
+        elif weight.ndim > 1 and "score" not in name:
+            bound = (6 / sum(weight.shape)) ** 0.5
+        else:
+            bound = next(size for part, size in sizes.items() if part in name) ** -0.5
+        assert (0.2 if weight.numel() < 10 else 0.6) * bound < weight.abs().max() <= bound, name
+    assert (model.mimn.text_encoder.backbone.weight[0] == 0).all()
 
 
 # ---------------------------------------------------------------------------------------------------------- the aspect

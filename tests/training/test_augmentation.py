@@ -54,6 +54,13 @@ def test_crop_and_erase_keep_the_size(rows):
     assert 0 < max(black) < 0.4
 
 
+def test_rand_augment(rows):
+    original = np.asarray(rows[0]["images"][0])
+    images = [np.asarray(post["images"][0]) for post in read(rows, ["rand_augment"], epochs=20)]
+    assert {image.shape for image in images} == {original.shape}
+    assert len({image.tobytes() for image in images}) > 10
+
+
 def test_a_paraphrase_replaces_the_text_in_half_of_the_epochs(rows):
     texts = [post["text"] for post in read(rows, (), "text_translation", epochs=60)]
     assert set(texts) == {"good day", "fine day"}

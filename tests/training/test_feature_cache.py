@@ -133,6 +133,15 @@ def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
     assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
 
 
+def test_padding_that_a_model_reads_is_cached(encode, corpus):
+    fields = {"reading": "official", "contrastive_fused": False, "change": processor_setting("max_length", 16)}
+    for length in (17, 16):  # each has an entry of its own
+        posts, model, collator = encode(corpus, "mdse", "transformers", pad_to=length, **fields)
+        assert posts["train"][0]["text_features"].shape == (length, model.config.hidden_size)
+    assert posts["train"][5]["image_features"].shape[:2] == (1, 1 + 4)  # with the class token
+    check_logits(posts, corpus, model, collator, [0, 3, 5])
+
+
 def test_float16_is_half_as_large_and_close(encode, corpus):
     full, model, collator = encode(corpus)
     half, *_ = encode(corpus, dtype="float16")

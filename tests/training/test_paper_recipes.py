@@ -106,9 +106,11 @@ def check_widths(model: nn.Module, stated: dict) -> None:
 def test_the_official_recipes_are_those_of_the_published_code():
     *_, run_args, config, processor = settings(ROOT / "configs/multi_zol/mimn.yaml", "official")
     assert (config.reading, config.hops, config.dropout, run_args.learning_rate) == ("official", 3, 0.0, 1e-3)
+    assert (config.pad_to, config.initialization) == (300, "official")
     assert (run_args.metric_for_best_model, run_args.early_stopping_patience) == ("weighted_f1", 10)
     assert (processor["max_length"], processor["max_aspect_length"]) == (300, 2)
     _, data_args, run_args, config, processor = settings(ROOT / "configs/mvsa_single/mdse.yaml", "official")
     assert (config.reading, config.num_attention_heads, config.freeze_image) == ("official", 16, True)
+    assert (config.pad_to, data_args.image_augmentation, processor["crop"]) == (200, ["rand_augment", "flip"], True)
     assert (run_args.text_from_epoch, run_args.rest_until_epoch, run_args.adam_beta2) == (20, 20, 0.98)
     assert (run_args.per_device_train_batch_size, processor["max_length"], data_args.synonyms) == (32, 200, None)

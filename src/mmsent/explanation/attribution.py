@@ -41,10 +41,13 @@ class Hop:
 
     Args:
         words: A weight for each of `Explanation.words`. If they sum to less than one, the rest belongs to the
-            tokenizer's special tokens. None if the post has no text, or the text side of the model has no such hop.
-        regions: For each image the weights (h, w) of its regions; over all images they sum to one. None if the post
-            has no image, the image side has no such hop, or the attention has no position in the image.
-        tokens: The number of tokens, special ones included, over which the weights of the words are spread.
+            tokenizer's special tokens, or to padding that the model reads. None if the post has no text, or the text
+            side of the model has no such hop.
+        regions: For each image the weights (h, w) of its regions; over all images they sum to one, or to less if the
+            model reads padding. None if the post has no image, the image side has no such hop, or the attention has
+            no position in the image.
+        tokens: The number of tokens, special ones and padding that is read included, over which the weights of the
+            words are spread.
     """
 
     words: list[float] | None
@@ -267,7 +270,8 @@ def _replace_embeddings(
         matches.append(args[0] is input_ids)
 
     def replace(_, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        return embeddings if matches[-1] else output
+        # The encoder may pad the text to a fixed length.
+        return torch.cat([embeddings, output[:, embeddings.shape[1] :]], 1) if matches[-1] else output
 
     hooks = [model.base_model.text_encoder.register_forward_pre_hook(compare)]
     hooks.append(model.get_input_embeddings().register_forward_hook(replace))
@@ -290,7 +294,7 @@ def _hops(
         images = [_grids(weights[0].float().cpu().numpy(), batch) for weights in output.image_attentions or ()]
     hops = max(len(texts), len(images))
     texts, images = [None] * (hops - len(texts)) + texts, [None] * (hops - len(images)) + images
-    tokens = int(batch["attention_mask"].sum())
+    tokens = getattr(model.config, "pad_to", None) or int(batch["attention_mask"].sum())
     return [Hop(words, regions, tokens) for words, regions in zip(texts, images, strict=True)]
 
 

@@ -198,7 +198,7 @@ class DataArguments:
     image_augmentation: list[str] = HfArg(
         default_factory=list,
         help="Random changes of the training images, drawn anew in every epoch.",
-        metadata={"choices": ["flip", "crop", "erase"]},
+        metadata={"choices": ["flip", "crop", "erase", "rand_augment"]},
     )
     text_augmentation: str | None = HfArg(
         default=None, help="Column with a paraphrase of the text, which replaces it at random in half of the epochs."

@@ -20,7 +20,8 @@ class AugmentedPosts(Dataset):
     Args:
         image_augmentation: The changes of the images: `"flip"` mirrors half of them; `"crop"` pads the image by a
             tenth on every side, with its mirrored border, and cuts a random part of the old size out; `"erase"` makes
-            a rectangle of 2 to 33 % black in half of them.
+            a rectangle of 2 to 33 % black in half of them; `"rand_augment"` makes two random changes of colour or
+            shape of magnitude 14 of 30, as MDSE's code does, with torchvision's list of changes.
         text_augmentation: A column with a paraphrase of the text, for example a back-translation, which replaces the
             text with a probability of one half.
         synonyms: Source of the synonyms that replace a tenth of the words of the text, see `load_synonyms`.
@@ -68,6 +69,7 @@ class AugmentedPosts(Dataset):
             "flip": v2.RandomHorizontalFlip(),
             "crop": v2.RandomCrop((height, width), padding=(width // 10, height // 10), padding_mode="symmetric"),
             "erase": v2.RandomErasing(),
+            "rand_augment": v2.RandAugment(num_ops=2, magnitude=14),
         }
         for name in self.image_augmentation:
             pixels = changes[name](pixels)

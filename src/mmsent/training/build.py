@@ -47,13 +47,14 @@ DERIVED_FIELDS = {
 
 
 def build(
-    args: ModelArguments, texts: Iterable[str], id2label: dict[int, str]
+    args: ModelArguments, texts: Iterable[str], id2label: dict[int, str], aspects: Iterable[str] = ()
 ) -> tuple[MultimodalProcessor, MultimodalPreTrainedModel]:
     """Build the processor and the model: new ones, or those of the trained model that `init_from` names.
 
     Args:
-        texts: The texts and aspects of the training split, which give the vocabulary of word vectors.
+        texts: The texts of the training split, which give the vocabulary of word vectors.
         id2label: The classes of the corpus.
+        aspects: The aspects of the training split, likewise.
     """
     row = ARCHITECTURES[args.architecture]
     processor_kwargs, config = parse_name_values(args.processor_kwargs), planned_config(args)
@@ -67,7 +68,9 @@ def build(
             with naming("model_kwargs label_vectors"):
                 model.set_label_embeddings(fields["label_vectors"])
     else:
-        processor = row.processor.from_backbones(args.text_encoder, args.image_encoder, texts, **processor_kwargs)
+        processor = row.processor.from_backbones(
+            args.text_encoder, args.image_encoder, texts, aspects=aspects, **processor_kwargs
+        )
         with naming(encoder_arguments(args)):
             model = row.classifier.from_backbones(
                 args.text_encoder,

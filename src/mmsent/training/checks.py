@@ -12,7 +12,7 @@ from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.evaluation.published import check_published
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_encoders import OWN_ENCODERS
-from mmsent.modeling.common_loading import load_processor
+from mmsent.modeling.common_loading import check_lengths, load_processor
 from mmsent.modeling.common_processing import check_whole_number
 from mmsent.modeling.common_text import replace_lone_surrogates
 
@@ -129,15 +129,18 @@ def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
     row = ARCHITECTURES[args.architecture]
     with naming("processor_kwargs"):
         kwargs = parse_name_values(args.processor_kwargs)
-    names = {*signature(row.processor).parameters, "vocab_size", "image_size"} - {"tokenizer", "image_processor"}
+    of_new = {"vocab_size", "pre_cut", "crop"}  # of a new processor only
+    names = {*signature(row.processor).parameters, "image_size", *of_new} - {"tokenizer", "image_processor"}
     if args.init_from is not None:
-        names.remove("vocab_size")
+        names -= of_new
     for name, value in kwargs.items():
         if name not in names:
             raise ValueError(f"processor_kwargs {name}: it is not one of {', '.join(sorted(names))}.")
         if name in COUNTS and value is not None:
             check_whole_number(f"processor_kwargs {name}", value)
-        if name == "text_steps" and not isinstance(value, list | None):
+        if name in ("pre_cut", "crop") and not isinstance(value, bool):
+            raise ValueError(f"processor_kwargs {name}={value}: give true or false.")
+        if name in ("text_steps", "aspect_steps") and not isinstance(value, list | None):
             raise ValueError(f"processor_kwargs {name}={value}: give a list, for example [strip_links].")
     return kwargs
 
@@ -151,10 +154,12 @@ def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
             processor = load_processor(args.init_from, **kwargs)
         if size is not None and processor.image_size != (size, size):
             raise ValueError(f"processor_kwargs image_size={size}: that of init_from is {processor.image_size}.")
+        check_lengths(config, processor, "processor_kwargs ")
         return
     text, image = args.text_encoder, args.image_encoder
     with naming(encoder_arguments(args)):
         processor = ARCHITECTURES[args.architecture].processor.from_backbones(text, image, ["a"], **kwargs)
+        check_lengths(config, processor, "processor_kwargs ")
         check_vocabulary(processor.tokenizer, None if text == "word_vectors" else config.text_config)
 
 

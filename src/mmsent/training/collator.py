@@ -34,8 +34,7 @@ class PostCollator:
             batch |= processor.encode_images(images)
         aspects = [post["aspect"] for post in posts]
         if any(aspects):
-            encoded = processor.encode_text(aspects, processor.max_aspect_length)
-            batch |= {f"aspect_{name}": value for name, value in encoded.items()}
+            batch |= processor.encode_aspect(aspects)
         for name in ("label", "text_label", "image_label"):
             values = [post[name] for post in posts]
             if None not in values:

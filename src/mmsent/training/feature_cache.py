@@ -96,29 +96,34 @@ class Texts(torch.utils.data.Dataset):
     """The token ids of every post: the inputs of a text encoder.
 
     Attributes:
-        counts: The number of vectors per post, one per token, of shape (N,).
+        counts: The number of vectors per post, one per token, of shape (N,). With `pad_to` of the encoder, texts have
+            this number, because the model reads padding too.
         shape: The shape of one vector, (D,).
     """
 
     def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
         processor = collator.processor
         self.pad_token_id = processor.tokenizer.pad_token_id or 0  # A tokenizer may have no such token.
+        self.pad_to = model.base_model.text_encoder.pad_to
         self.ids: list[torch.Tensor] = []
         for start in range(0, len(posts), 1000):
             texts = collator.texts([{"text": text} for text in posts[start : start + 1000]["text"]])
             encoded = processor.encode_text(texts, processor.max_length)
             lengths = encoded["attention_mask"].sum(1)
             self.ids += [ids[:length].clone() for ids, length in zip(encoded["input_ids"], lengths, strict=True)]
-        self.counts = np.array([len(ids) for ids in self.ids])
+        self.counts = np.array(
+            [len(ids) if self.pad_to is None else min(len(ids), 1) * self.pad_to for ids in self.ids]
+        )
         self.shape = (model.config.text_hidden_size,)
 
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder."""
-        return (ids.numpy().tobytes() for ids in self.ids)
+        padding = [] if self.pad_to is None else [f"padded to {self.pad_to}".encode()]
+        return chain(padding, (ids.numpy().tobytes() for ids in self.ids))
 
     def items(self, rows: range) -> list[int]:
         """Return the items of these posts, sorted by decreasing length: batches of similar length need no padding."""
-        return sorted((row for row in rows if self.counts[row]), key=lambda row: -self.counts[row])
+        return sorted((row for row in rows if self.counts[row]), key=lambda row: -len(self.ids[row]))
 
     def __getitem__(self, row: int) -> torch.Tensor:
         return self.ids[row]
@@ -130,7 +135,10 @@ class Texts(torch.utils.data.Dataset):
 
     def encode(self, encoder: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each item of a batch, each of shape (L, D)."""
-        return [vectors[:length] for vectors, length in zip(encoder(ids, mask), mask.sum(1), strict=True)]
+        features = encoder(ids, mask)  # (N, L, D)
+        if self.pad_to is not None:
+            return list(features)
+        return [vectors[:length] for vectors, length in zip(features, mask.sum(1), strict=True)]
 
 
 class Images(torch.utils.data.Dataset):
@@ -146,7 +154,13 @@ class Images(torch.utils.data.Dataset):
         max_images = 0 if collator.modalities == "text" else self.processor.max_images
         self.counts = np.array([min(max_images, len(images)) for images in self.posts["images"]])
         self.places = [(row, slot) for row, count in enumerate(self.counts) for slot in range(count)]
-        self.shape = (1 if self.pool else model.config.image_regions, model.config.image_hidden_size)
+        regions = 1 if self.pool else model.config.image_regions
+        encoder = model.base_model.image_encoder
+        if encoder.keeps_prefix:
+            device = next(encoder.parameters()).device
+            with torch.no_grad():
+                regions = encoder(torch.zeros(1, 3, *self.processor.image_size, device=device)).shape[1]
+        self.shape = (regions, model.config.image_hidden_size)
 
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder. This reads all image files."""

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,12 @@ class RunPosts:
         return {split: list(outline["label"]) for split, outline in self.outlines.items()}
 
     def texts(self) -> Iterator[str]:
-        """Return the training texts and their aspects, whose words the texts may never use."""
-        train = self.outlines["train"]
-        return chain(train["text"], filter(None, train["aspect"]))
+        """Return the training texts."""
+        return iter(self.outlines["train"]["text"])
+
+    def aspects(self) -> Iterator[str]:
+        """Return the aspects of the training posts, whose words the texts may never use."""
+        return filter(None, self.outlines["train"]["aspect"])
 
     def write_splits(self, output_dir: Path) -> None:
         """Write the ids of each split of a table of posts into the folder of the run, for `splits=` of another run."""
