@@ -49,7 +49,7 @@ def settings(path, name) -> tuple:
     """Return the arguments of a recipe, the config of its model and the processor's arguments."""
     argv = ["--config", str(path), *(["--row", name] if name else []), "--report_to", "none"]
     model_args, data_args, run_args = parse_arguments(argv, "")
-    width, regions = IMAGES[model_args.image_encoder] if model_args.image_encoder in IMAGES else (8, 4)
+    width, regions = IMAGES.get(model_args.image_encoder, (8, 4))
     sizes = {"image_hidden_size": width, "image_regions": regions}
     if model_args.text_encoder != "word_vectors":
         sizes["text_hidden_size"] = 768

@@ -207,6 +207,15 @@ def test_every_recipe_parses_and_names_its_paper_and_command(path, row):
     assert set(kwargs) <= set(config.__dataclass_fields__)
 
 
+@pytest.mark.parametrize(
+    ("name", "row"), [("text", "embedding"), ("combined_embedding", "mse_5_epochs"), ("image", "table2_model1_tuned")]
+)
+def test_recipes_that_go_on_from_a_trained_model_take_one(name, row):
+    """What only a new processor takes must not be in them."""
+    path = ROOT / f"configs/mvso/gated_fusion_{name}.yaml"
+    check_arguments(*parse(*named(path, row), "--report_to", "none", "--init_from", "trained"))
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("results/*/*.json")), ids=lambda path: path.stem)
 def test_the_command_of_every_result_still_runs(path):
     words = shlex.split(read_json(path)["command"])
