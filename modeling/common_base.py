@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_config import MultimodalConfig, check_fields
-from .common_encoders import ImageEncoder, TextEncoder, load_backbone, to_regions
+from .common_encoders import ImageEncoder, TextEncoder, image_sizes, load_backbone
 from .common_layers import FeatureNorm
 from .common_loading import follow_umask
 from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vectors
@@ -66,6 +66,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     reads_aspect = False
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
+    # Whether the model reads only the last states of a BiLSTM that the text encoder contains, which are then stored.
+    pools_tokens = False
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
     # How the weights matched those of the checkpoint, until the model is trained, see `check_weights`.
@@ -90,8 +92,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """Build a new model on pretrained or new encoders.
 
         Args:
-            text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, whose text
-                encoder is then used.
+            text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
+                which the layers that read the text alone are then used.
             image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`, or the Hub id or folder of a vision backbone of timm or
                 transformers, or of a model of this project.
             tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
@@ -115,7 +117,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
         else:
             image_backbone, image_config = load_backbone(image, "image")
-            config_kwargs |= _image_sizes(image_backbone, image_size)
+            config_kwargs |= image_sizes(image_backbone, image_size)
 
         model = cls(cls.config_class(text_config=text_config, image_config=image_config, **config_kwargs))
         text_encoder, image_encoder = model.base_model.text_encoder, model.base_model.image_encoder
@@ -309,7 +311,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     def _text_backbone(self) -> nn.Module:
         if self.base_model.text_encoder is None:
             raise NotImplementedError(f"This {type(self).__name__} does not read text: it has no token embeddings.")
-        return self.base_model.text_encoder.backbone
+        backbone = self.base_model.text_encoder.backbone
+        return backbone.backbone if isinstance(backbone, TextEncoder) else backbone  # below a BiLSTM
 
     def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict | None = None, **kwargs) -> None:
         """Save memory in the backbones that are trained: their activations are computed again in the backward pass.
@@ -342,9 +345,3 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """
         super().save_pretrained(save_directory, **{"save_original_format": False} | kwargs)
         follow_umask(save_directory)
-
-
-@torch.no_grad()
-def _image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
-    _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
-    return {"image_hidden_size": width, "image_regions": regions}

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .common_cnns import OWN_IMAGE_ENCODERS, SmallCNNConfig
-from .common_encoders import encoder_config
+from .common_encoders import BiLSTMConfig, encoder_config
 from .common_pipeline import CUSTOM_PIPELINES, TASK
 from .common_word_vectors import WordVectorsConfig
 
@@ -92,6 +92,16 @@ class MultimodalConfig(PreTrainedConfig):
             "AutoModel": f"{module}.{name}Model",
             "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
         }
+
+    def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
+        """Return the config of the token embeddings, which transformers changes: that below a BiLSTM."""
+        config = super().get_text_config(*args, **kwargs)
+        return config.backbone_config if isinstance(config, BiLSTMConfig) else config
+
+    @property
+    def text_branch_config(self) -> PreTrainedConfig:
+        """The config of the part that reads the text alone, which another model can take as its text encoder."""
+        return self.text_config
 
     def _check_numbers(self) -> None:
         """Check that sizes and counts are 1 or more, shares that are dropped are below 1, and other numbers finite."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -19,11 +20,9 @@ from transformers import (
 )
 
 from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
+from .common_layers import MaskedLSTM
 from .common_loading import check_finite, check_source, check_weight_files, list_keys
 from .common_word_vectors import WordVectors, WordVectorsConfig
-
-# Every other `model_type` belongs to transformers.
-OWN_ENCODERS = {"word_vectors": (WordVectorsConfig, WordVectors), **OWN_CNNS}
 
 # Fields that describe the origin and the task of a backbone. A model that contains the backbone has its own.
 _CHECKPOINT_FIELDS = ("dtype", "_name_or_path", "architectures", "transformers_version", "label_names", "num_classes")
@@ -54,7 +53,7 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
 
     Args:
         name_or_path: The Hub id or folder of a backbone, or of a whole model of this project.
-        part: Which encoder of a whole model to take.
+        part: Which encoder of a whole model to take. Of the text, it is everything that reads the text alone.
 
     Raises:
         OSError: If there is no such backbone.
@@ -82,13 +81,23 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
     encoder = getattr(model, f"{part}_encoder")
     if encoder is None:
         raise ValueError(f"{name_or_path}: this {config.model_type} was trained without {part} encoder.")
-    return encoder.backbone, getattr(config, f"{part}_config")
+    if part == "image":
+        return encoder.backbone, config.image_config
+    branch_config = config.text_branch_config
+    if branch_config is config.text_config:
+        return encoder.backbone, branch_config
+    with torch.device("meta"):
+        branch = BiLSTM(branch_config)
+    branch.backbone, branch.lstm = encoder.backbone, model.lstm
+    return branch, branch_config
 
 
 def backbone_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
     """Return the config of the backbone that `load_backbone` with the same arguments loads, with the same checks."""
     config = _whole_config(name_or_path, part)
-    return getattr(config, f"{part}_config", config) if hasattr(config, "image_config") else config
+    if not hasattr(config, "image_config"):
+        return config
+    return config.text_branch_config if part == "text" else config.image_config
 
 
 def _whole_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
@@ -169,11 +178,48 @@ class TextEncoder(nn.Module):
             attention_mask = nn.functional.pad(attention_mask, padding)
         if isinstance(self.backbone, WordVectors):
             return self.backbone(input_ids)  # (B, L, D)
+        if isinstance(self.backbone, BiLSTM):
+            return self.backbone(input_ids, attention_mask)  # (B, L, D)
         # The mask of a post without text is all zeros, and softmax over nothing is NaN in some attention kernels. Let
         # such a row attend to its first token. The architecture masks the output of the row anyway.
         visible = attention_mask.clone()
         visible[:, 0] = 1
         return self.backbone(input_ids=input_ids, attention_mask=visible).last_hidden_state  # (B, L, D)
+
+
+@strict
+class BiLSTMConfig(PreTrainedConfig):
+    """Config of a text encoder with a BiLSTM over it: the text branch of a trained model.
+
+    Args:
+        backbone_config: The config of the text encoder below the BiLSTM.
+        hidden_size: The length of the states in both directions together.
+    """
+
+    model_type = "bilstm"
+    sub_configs = {"backbone_config": AutoConfig}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    hidden_size: int = 256
+
+    def __post_init__(self, **kwargs):
+        self.backbone_config = encoder_config(self.backbone_config or WordVectorsConfig())
+        super().__post_init__(**kwargs)
+
+
+class BiLSTM(TextEncoder):
+    """A text encoder with a BiLSTM over its output, which `forward` returns, zero where the mask is zero."""
+
+    def __init__(self, config: BiLSTMConfig):
+        super().__init__(config.backbone_config)
+        self.lstm = MaskedLSTM(config.backbone_config.hidden_size, config.hidden_size // 2, bidirectional=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.lstm(super().forward(input_ids, attention_mask), attention_mask.bool())
+
+
+# Every other `model_type` belongs to transformers.
+OWN_ENCODERS = {"word_vectors": (WordVectorsConfig, WordVectors), "bilstm": (BiLSTMConfig, BiLSTM), **OWN_CNNS}
 
 
 class ImageEncoder(nn.Module):
@@ -233,3 +279,10 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
         # Hierarchical transformers such as Swin merge patches and have no prefix, so they have fewer tokens.
         num_prefix_tokens = max(features.shape[1] - patches, 0)
     return features[:, num_prefix_tokens:]
+
+
+@torch.no_grad()
+def image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
+    """Return the fields of a config that tell the width and the number of regions of a vision backbone."""
+    _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
+    return {"image_hidden_size": width, "image_regions": regions}

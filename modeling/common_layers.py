@@ -203,6 +203,21 @@ class MaskedLSTM(nn.Module):
         return states.take_along_dim(order.argsort(1).unsqueeze(-1), 1)
 
 
+def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the final state (B, 2H) of a BiLSTM: the forward half at the last True position of the mask, the backward
+    half at the first.
+
+    Args:
+        states: (B, L, 2H) The states at every position, zero where the mask is False.
+        mask: (B, L) bool The mask.
+    """
+    last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (B,)
+    first = mask.long().argmax(1)
+    forward, backward = states.chunk(2, -1)
+    ends = [half.take_along_dim(at[:, None, None], 1) for half, at in ((forward, last), (backward, first))]
+    return torch.cat(ends, -1).squeeze(1)
+
+
 def masked_mean(memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the mean (B, D) of memory (B, M, D) over the True positions of mask (B, M), zero if there are none."""
     weights = mask.to(memory.dtype)  # (B, M)

@@ -96,7 +96,7 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
             for weight in module.parameters(recurse=False):
                 _xavier_or(weight, module.in_features)
         elif isinstance(module, WordVectors):
-            rows = self.config.text_config.vocab_size  # the row of padding is a module of its own
+            rows = self.config.get_text_config().vocab_size  # the row of padding is a module of its own
             bound = (6 / (rows + module.embedding_dim)) ** 0.5
             init.uniform_(module.weight, -bound, bound)
             if module.padding_idx is not None:

@@ -16,12 +16,14 @@ from typing import ClassVar, Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers import initialization as init
 
 from .common_base import MultimodalOutput, MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
+from .common_encoders import BiLSTMConfig
 from .common_heads import MultimodalForSequenceClassification
-from .common_layers import MaskedLSTM, masked_mean
+from .common_layers import MaskedLSTM, last_states, masked_mean
 from .common_losses import embedding_loss, label_vectors, unit
 from .common_processing import MultimodalProcessor
 
@@ -41,7 +43,8 @@ class GatedFusionConfig(MultimodalConfig):
             at one (not stated in the paper).
         image_gate: The weights of the image's gate, likewise.
         text_hidden: The number of units of the BiLSTM in one direction (300 in the paper). The text vector is twice as
-            long.
+            long. The default is 128, or that of the BiLSTM that `text_config` contains: a text encoder that is the
+            text branch of a trained model. With `freeze_text` the fusion alone is trained, as in (f) to (h).
         image_hidden: The widths of the dense layers (ReLU) over the image. One layer with the length of the text
             vector is the paper's "compressed" (600), no layer is its "retained".
         image_dropout: The share dropped after each of these layers, one number per layer; () for no dropout.
@@ -73,7 +76,7 @@ class GatedFusionConfig(MultimodalConfig):
     fusion: Literal["concat", "gated"] = "gated"
     text_gate: Literal["GL1", "GL2"] = "GL1"
     image_gate: Literal["GL1", "GL2"] = "GL2"
-    text_hidden: int = 128
+    text_hidden: int | None = None
     image_hidden: list[int] | tuple[int, ...] = (256,)
     image_dropout: list[float] | tuple[float, ...] = ()
     image_relu: bool = False
@@ -88,6 +91,11 @@ class GatedFusionConfig(MultimodalConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
+        trained = isinstance(self.text_config, BiLSTMConfig)
+        units = self.text_config.hidden_size // 2 if trained else 128
+        if trained and self.text_hidden not in (None, units):
+            raise ValueError(f"text_hidden={self.text_hidden}: the BiLSTM of the text encoder has {units}.")
+        self.text_hidden = self.text_hidden or units
         if self.image_dropout and len(self.image_dropout) != len(self.image_hidden):
             raise ValueError(f"image_dropout={self.image_dropout} is not one number per layer of {self.image_hidden}.")
         if self.head == "classes" and self.loss != "cross_entropy":
@@ -97,6 +105,12 @@ class GatedFusionConfig(MultimodalConfig):
                 f"loss={self.loss!r} is lowest if all labels have one embedding: with label_embedding='learned' "
                 "use 'cross_entropy' or 'rank_hinge'."
             )
+
+    @property
+    def text_branch_config(self) -> PreTrainedConfig:
+        if isinstance(self.text_config, BiLSTMConfig):
+            return self.text_config
+        return BiLSTMConfig(backbone_config=self.text_config, hidden_size=2 * self.text_hidden)
 
     @property
     def text_size(self) -> int:
@@ -159,21 +173,6 @@ class Gate(nn.Module):
         return weight * vector, weight
 
 
-def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the final state (B, 2H) of a BiLSTM: the forward half at the last True position of the mask, the backward
-    half at the first.
-
-    Args:
-        states: (B, L, 2H) The states at every position, zero where the mask is False.
-        mask: (B, L) bool The mask.
-    """
-    last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (B,)
-    first = mask.long().argmax(1)
-    forward, backward = states.chunk(2, -1)
-    ends = [half.take_along_dim(at[:, None, None], 1) for half, at in ((forward, last), (backward, first))]
-    return torch.cat(ends, -1).squeeze(1)
-
-
 class LabelEmbeddings(nn.Module):
     """Map the fused vector to the space of the label embeddings (C, E), and score each label by its cosine."""
 
@@ -201,6 +200,10 @@ class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
     def pools_regions(self) -> bool:
         return self.config.branch != "text" and self.config.image_pooling == "mean"
 
+    @property
+    def pools_tokens(self) -> bool:
+        return isinstance(self.config.text_config, BiLSTMConfig)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, Gate):
@@ -220,7 +223,7 @@ class GatedFusionModel(GatedFusionPreTrainedModel):
         super().__init__(config)
         has_text, has_image = config.branch != "image", config.branch != "text"
         self.add_encoders(config, text=has_text, image=has_image)
-        if has_text:
+        if has_text and not self.pools_tokens:
             self.lstm = MaskedLSTM(config.text_hidden_size, config.text_hidden, bidirectional=True)
         if has_image:
             layers = [nn.ReLU()] if config.image_relu else []
@@ -248,7 +251,8 @@ class GatedFusionModel(GatedFusionPreTrainedModel):
         """
         vectors, gates = [], {}
         if tokens is not None:
-            vectors.append(last_states(self.lstm(tokens, text_mask), text_mask))  # (B, 2H)
+            states = tokens if self.pools_tokens else self.lstm(tokens, text_mask)  # (B, L, 2H)
+            vectors.append(last_states(states, text_mask))  # (B, 2H)
         if regions is not None:
             images = regions.flatten(2) if self.config.image_pooling == "flatten" else regions.mean(2)
             image = self.image_layers(masked_mean(images, image_mask))  # (B, D_image)

@@ -13,7 +13,8 @@ from transformers import (
 )
 
 from mmsent.modeling import ARCHITECTURES
-from mmsent.modeling.common_encoders import CPU_IMAGES, encoder_config, load_backbone, to_regions
+from mmsent.modeling.common_encoders import CPU_IMAGES, backbone_config, encoder_config, load_backbone, to_regions
+from mmsent.modeling.common_loading import check_weights
 
 
 def timm_model(architecture: str, **model_args) -> TimmWrapperModel:
@@ -128,3 +129,61 @@ def test_a_model_without_the_encoder(backbones, tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="this deep_fusion was trained without image encoder"):
         load_backbone(tmp_path, "image")
+
+
+@pytest.fixture(params=["own", "transformers"])
+def text_branch(request, backbones, tmp_path):
+    """Return a trained text model of the MVSO study, (d), its folder, and a fusion on its text branch, (g)."""
+    processor, trained = tiny.build("gated_fusion", request.param, backbones, branch="text", text_hidden=5)
+    for part in (processor, trained):
+        part.save_pretrained(tmp_path / "text")
+    row = ARCHITECTURES["gated_fusion"]
+    other = row.processor.from_backbones(tmp_path / "text", "small_cnn", max_images=3)
+    arguments = (tmp_path / "text", "small_cnn", other.tokenizer, other.image_size)
+    fusion = row.classifier.from_backbones(*arguments, freeze_text=True, text_gate="GL1", fused_hidden=())
+    return trained, tmp_path / "text", fusion, other(**tiny.posts())
+
+
+def test_the_text_encoder_of_a_trained_model_contains_its_bilstm(text_branch, tmp_path):
+    trained, _, fusion, batch = text_branch
+    text = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected = trained.gated_fusion(**text).fused
+        assert torch.equal(fusion.eval().gated_fusion(**batch).fused[:, :10], expected)  # the gates are one
+    assert fusion.config.text_hidden == 5
+    fusion.save_pretrained(tmp_path / "fusion")
+    loaded = ARCHITECTURES["gated_fusion"].classifier.from_pretrained(tmp_path / "fusion").eval()
+    check_weights(loaded)
+    assert torch.equal(tiny.logits(loaded, batch), tiny.logits(fusion, batch))
+    branch, _ = load_backbone(tmp_path / "fusion", "text")  # a third model takes it as it is
+    assert branch.state_dict().keys() == fusion.gated_fusion.text_encoder.backbone.state_dict().keys()
+
+
+def test_a_frozen_text_branch_rests_with_its_bilstm(text_branch):
+    _, _, fusion, batch = text_branch
+    fusion.train()(**batch, labels=torch.zeros(6, dtype=torch.long)).loss.backward()
+    assert not any(module.training for module in fusion.gated_fusion.text_encoder.modules())
+    trained = {name for name, parameter in fusion.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in fusion.named_parameters() if ".text_encoder." not in name}
+
+
+def test_a_text_branch_in_another_architecture(text_branch):
+    _, folder, fusion, batch = text_branch
+    row = ARCHITECTURES["comn"]
+    processor = row.processor.from_backbones(folder, "small_cnn")
+    model = row.classifier.from_backbones(folder, "small_cnn", processor.tokenizer, processor.image_size)
+    assert model.config.text_hidden_size == 10
+    encoder = fusion.gated_fusion.text_encoder
+    text = [batch[name] for name in ("input_ids", "attention_mask")]
+    with torch.no_grad():
+        assert torch.equal(model.eval().comn.text_encoder(*text), encoder.eval()(*text))
+    size = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(size + 3)
+    assert model.get_input_embeddings().num_embeddings == size + 3
+    assert row.config.from_dict(model.config.to_dict()).text_config.backbone_config.vocab_size == size + 3
+
+
+def test_a_text_branch_of_another_width(text_branch):
+    _, folder, fusion, _ = text_branch
+    with pytest.raises(ValueError, match="text_hidden=7: the BiLSTM of the text encoder has 5"):
+        type(fusion.config)(text_config=backbone_config(folder, "text"), text_hidden=7)

@@ -196,7 +196,7 @@ def test_every_recipe_parses_and_names_its_paper_and_command(path, row):
     assert all(data_args.dataset in published_rows()[key].figures for key in run_args.published)
     header = path.read_text().split("\ndataset:")[0]
     command = header.partition("# Command:")[2].split("--config ")[1:] or [path.relative_to(ROOT).as_posix()]
-    assert {words.split()[0] for words in command} == {path.relative_to(ROOT).as_posix()}
+    assert command[-1].split()[0] == path.relative_to(ROOT).as_posix()  # the first may train what the last needs
     assert bool(run_args.published) != ("# Paper:" in header)
     config = ARCHITECTURES[model_args.architecture].config
     sizes = {"image_regions": 25, "image_hidden_size": 8}

@@ -160,7 +160,7 @@ def check_processor(args: ModelArguments, config: PreTrainedConfig) -> None:
     with naming(encoder_arguments(args)):
         processor = ARCHITECTURES[args.architecture].processor.from_backbones(text, image, ["a"], **kwargs)
         check_lengths(config, processor, "processor_kwargs ")
-        check_vocabulary(processor.tokenizer, None if text == "word_vectors" else config.text_config)
+        check_vocabulary(processor.tokenizer, None if text == "word_vectors" else config.get_text_config())
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig | None) -> None:

@@ -25,6 +25,7 @@ from transformers import PreTrainedConfig
 from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.dataset_scripts.common_files import atomic_write, locked, remove_leftovers
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
+from mmsent.modeling.common_layers import last_states
 
 from .arguments import RunArguments
 from .collator import PostCollator
@@ -97,29 +98,29 @@ class Texts(torch.utils.data.Dataset):
 
     Attributes:
         counts: The number of vectors per post, one per token, of shape (N,). With `pad_to` of the encoder, texts have
-            this number, because the model reads padding too.
+            this number, because the model reads padding too. They have one if the model reads only the last states.
         shape: The shape of one vector, (D,).
     """
 
     def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
         processor = collator.processor
         self.pad_token_id = processor.tokenizer.pad_token_id or 0  # A tokenizer may have no such token.
-        self.pad_to = model.base_model.text_encoder.pad_to
+        self.pad_to, self.pool = model.base_model.text_encoder.pad_to, model.pools_tokens
         self.ids: list[torch.Tensor] = []
         for start in range(0, len(posts), 1000):
             texts = collator.texts([{"text": text} for text in posts[start : start + 1000]["text"]])
             encoded = processor.encode_text(texts, processor.max_length)
             lengths = encoded["attention_mask"].sum(1)
             self.ids += [ids[:length].clone() for ids, length in zip(encoded["input_ids"], lengths, strict=True)]
-        self.counts = np.array(
-            [len(ids) if self.pad_to is None else min(len(ids), 1) * self.pad_to for ids in self.ids]
-        )
+        fixed = 1 if self.pool else self.pad_to
+        self.counts = np.array([len(ids) if fixed is None else min(len(ids), 1) * fixed for ids in self.ids])
         self.shape = (model.config.text_hidden_size,)
 
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder."""
-        padding = [] if self.pad_to is None else [f"padded to {self.pad_to}".encode()]
-        return chain(padding, (ids.numpy().tobytes() for ids in self.ids))
+        settings = [] if self.pad_to is None else [f"padded to {self.pad_to}".encode()]
+        settings += [b"pooled"] if self.pool else []
+        return chain(settings, (ids.numpy().tobytes() for ids in self.ids))
 
     def items(self, rows: range) -> list[int]:
         """Return the items of these posts, sorted by decreasing length: batches of similar length need no padding."""
@@ -136,6 +137,8 @@ class Texts(torch.utils.data.Dataset):
     def encode(self, encoder: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each item of a batch, each of shape (L, D)."""
         features = encoder(ids, mask)  # (N, L, D)
+        if self.pool:
+            return list(last_states(features, mask.bool()).unsqueeze(1))
         if self.pad_to is not None:
             return list(features)
         return [vectors[:length] for vectors, length in zip(features, mask.sum(1), strict=True)]
@@ -190,7 +193,8 @@ class Images(torch.utils.data.Dataset):
 def _hash_encoder(encoder: nn.Module, config: PreTrainedConfig) -> bytes:
     """Return a hash of the encoder's weights and config, and of the versions of what runs it."""
     versions = {name: version(name) for name in PACKAGES} | {"features": FEATURES_VERSION}
-    digest = hashlib.sha256(json.dumps([config.to_dict(), versions], sort_keys=True).encode())
+    fields = config.to_dict() | {"dtype": None}  # which only a loaded model states; the weights' own are below
+    digest = hashlib.sha256(json.dumps([fields, versions], sort_keys=True).encode())
     for name, tensor in chain(encoder.named_parameters(), encoder.named_buffers()):
         tensor = tensor.detach().cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
