@@ -276,7 +276,7 @@ class MDSEModel(MDSEPreTrainedModel):
         """Return two masks of the text (B, L) and two of the images (B, K·R), all bool: what the other modality and
         the shared features read, and what the importances and the private features are about."""
         official = self.config.reading == "official"
-        first = official and self.config.text_config.model_type != "word_vectors"
+        first = official and self.config.get_text_config().model_type != "word_vectors"
         is_content = torch.arange(tokens.shape[1], device=tokens.device) >= int(first)  # (L,)
         is_region = torch.arange(regions.shape[2], device=regions.device) >= self._prefix(regions)  # (R,)
         v_read = image_mask.repeat_interleave(regions.shape[2], 1)
