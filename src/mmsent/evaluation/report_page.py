@@ -29,7 +29,8 @@ def write_report(output_dir: Path, run: dict, posts: Mapping[str, Dataset], labe
     """Write `report.html` into the folder of a run or of an evaluation.
 
     It shows scores with their intervals, curves, confusion, the scores of each class, reliability, groups, posts that
-    the model gets right and wrong, and what to try next. The posts are in the page: whoever may not see them must not get it.
+    the model gets right and wrong, and what to try next. The posts are in the page: whoever may not see them must not
+    get it.
 
     Args:
         run: The content of run.json, or of evaluation.json.

@@ -265,7 +265,10 @@ class RunArguments(TrainingArguments):
     logging_strategy: str = "epoch"
     save_total_limit: int | None = 1
     load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = HfArg(default="accuracy", help="Validation score that selects the epoch.")
+    metric_for_best_model: str | None = HfArg(
+        default="accuracy",
+        help="Validation score that selects the epoch, such as loss, accuracy, macro_f1 or recall_negative.",
+    )
     text_learning_rate: float | None = HfArg(default=None, help="Rate of the text encoder; default: learning_rate.")
     text_from_epoch: float = HfArg(default=0, help="Freeze the text encoder before this epoch (CLMLF, MDSE: 20).")
     image_learning_rate: float | None = HfArg(default=None, help="Rate of the image encoder; default: learning_rate.")
