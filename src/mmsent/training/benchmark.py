@@ -39,9 +39,11 @@ from .run_report import PACKAGES
 RESULTS, TRAIN = Path("results"), Path("train.py")  # in the working directory
 METRICS = ("accuracy", "macro_f1", "weighted_f1")  # columns of the first table; the files have all scores
 PRECISION_RECALL = {  # columns of the second table; the weighted recall is the accuracy
-    **{"macro_precision": "macro-precision", "macro_recall": "macro-recall"},
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
     "weighted_precision": "weighted precision",
-    **{f"{measure}_positive": f"{measure} of positive" for measure in ("precision", "recall")},
+    "precision_positive": "precision of positive",
+    "recall_positive": "recall of positive",
     "f1_positive": "F1 of positive",
 }
 CALIBRATION = ("ece", "nll", "brier")
