@@ -17,6 +17,8 @@ SCORES = {
     "accuracy_interval": [0.3, 0.95],
     "macro_f1": 0.7,
     "weighted_f1": 0.72,
+    **{"macro_precision": 0.611, "weighted_precision": 0.612, "macro_recall": 0.613, "weighted_recall": 0.614},
+    **{"precision_negative": 0.621, "precision_positive": 0.622, "recall_negative": 0.631, "recall_positive": 0.632},
     "f1_negative": 0.2,
     "f1_positive": 0.8,
     "confusion_matrix": [[1, 1], [0, 2]],
@@ -74,6 +76,9 @@ def test_the_page_shows_scores_examples_and_advice(page):
     assert "75.0%" in page
     assert "30.0% to 95.0%" in page
     assert "always positive" in page
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t", row) for row in re.findall(r"<tr>.*</tr>", page)]
+    assert ["negative", "62.1%", "63.1%", "20.0%"] in cells
+    assert ["weighted average", "61.2%", "61.4%", "72.0%"] in cells
     assert "no &lt;text&gt;" in page
     assert "<code>--num_train_epochs</code>" in page
     kinds = re.findall(r"<h3>(Wrong.*|Right.*|The model.*)</h3>", page)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmsent.evaluation.scores import majority_score, score, wilson_interval
+from mmsent.evaluation.scores import class_rows, majority_score, score, single_numbers, wilson_interval
 
 NAMES = ["negative", "neutral", "positive"]
 
@@ -20,6 +20,20 @@ def test_scores():
     scores = score(np.array([0, 1, 2, 2]), [0, 1, 1, 2], NAMES)
     assert scores["accuracy"] == 0.75
     assert scores["accuracy_interval"] == wilson_interval(0.75, 4)
+
+
+def test_rows_of_the_classes():
+    scores = score(np.array([0, 1, 2, 2]), [0, 1, 1, 2], ["macro", "{a|b}", "positive"])
+    rows = dict(class_rows(scores))
+    assert list(rows) == ["macro", "{a|b}", "positive", "macro average", "weighted average"]
+    assert rows["positive"] == [0.5, 1, pytest.approx(2 / 3)]
+    assert rows["weighted average"] == [scores[f"weighted_{name}"] for name in ("precision", "recall", "f1")]
+    assert class_rows({name: value for name, value in scores.items() if "f1" in name}) == []  # written long ago
+
+
+def test_single_numbers():
+    scores = score(np.array([0, 1, 2, 2]), [0, 1, 1, 2], NAMES)
+    assert scores.keys() - single_numbers(scores).keys() == {"accuracy_interval", "confusion_matrix"}
 
 
 def test_the_majority_class_is_that_of_the_training_split():

@@ -110,8 +110,19 @@ def test_a_card_is_complete(architecture, card_of, trained):
     assert "always the most frequent label | 33.3%" in card
     assert f"| decided_by = both | {scores['subgroups']['decided_by = both']['posts']} |" in card
     tables = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
-    assert len(tables) == 4
+    assert len(tables) == 5
+    precision, recall = (f"{scores[f'{measure}_positive']:.1%}" for measure in ("precision", "recall"))
+    assert f"\n| positive | {precision} | {recall} | {scores['f1_positive']:.1%} |\n" in card
     assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
+
+
+def test_the_card_of_a_run_without_precision_and_recall(card_of, trained):
+    run = read(trained / "run.json")  # as an older version has written it
+    new = ("precision", "recall", "macro_p", "macro_r", "weighted_p", "weighted_r")
+    run["scores"]["test"] = {k: v for k, v in run["scores"]["test"].items() if not k.startswith(new)}
+    card = card_of("comn", run=run)
+    assert "|\n\n## Limitations, as measured\n" in card
+    assert "| recall |" not in card
 
 
 def test_the_text_of_the_example_is_quoted(card_of):

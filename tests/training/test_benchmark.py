@@ -83,6 +83,19 @@ def test_a_table_has_one_row_per_system_and_one_for_the_majority_class(tmp_path)
     ]
 
 
+def test_precision_and_recall_stand_in_a_table_of_their_own(tmp_path):
+    (tmp_path / "corpus").mkdir()
+    means = {name: 0.5 for name in ("accuracy", *benchmark.PRECISION_RECALL) if "_positive" not in name}
+    positive = {"precision_positive": 0.83, "recall_positive": 0.857, "f1_positive": 0.844}
+    for name, scores in (("older", {"accuracy": 0.5}), ("scores", means), ("signs", means | positive)):
+        result = {"scores": {"test": {metric: benchmark.summarize([value]) for metric, value in scores.items()}}}
+        (tmp_path / "corpus" / f"{name}.json").write_text(json.dumps(result))
+    assert benchmark.precision_table(tmp_path).splitlines()[2:] == [
+        "| corpus | scores | test | 50.0 | 50.0 | 50.0 | – | – | – |",
+        "| corpus | signs | test | 50.0 | 50.0 | 50.0 | 83.0 | 85.7 | 84.4 |",
+    ]
+
+
 @pytest.mark.slow
 def test_seeds(results, capsys):
     brief = ["--num_train_epochs", "1", "--per_device_train_batch_size", "128", "--modalities", "text"]
@@ -90,7 +103,7 @@ def test_seeds(results, capsys):
     assert result["command"].startswith("mmsent benchmark ")
     assert result["seeds"] == [3, 4]
     test = result["scores"]["test"]
-    assert len(test["accuracy"]["values"]) == 2
+    assert len(test["accuracy"]["values"]) == len(test["recall_positive"]["values"]) == 2
     assert len(test["subgroups"]["decided_by = both"]["values"]) == 2
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "| text | test |" in line]
     assert line.split("|")[4].strip() == "2"

@@ -90,7 +90,11 @@ def test_two_processes(run, arguments, tmp_path, launcher, options):
     run(tmp_path / "one")
     argv = [*arguments, "--per_device_train_batch_size", "8", "--output_dir", str(tmp_path / "two")]
     subprocess.run([*launcher, "train.py", *argv, "--use_cpu", "True"], cwd=ROOT, env=os.environ, check=True)
-    assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+    one, two = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert two["processes"] == 2
+    assert two["calibration"]["temperature"] == pytest.approx(one["calibration"]["temperature"], rel=1e-3)
+    saved = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert saved["score_temperature"] == two["calibration"]["temperature"]
     assert_one_trajectory(tmp_path / "one", tmp_path / "two")
 
 

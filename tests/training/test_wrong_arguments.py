@@ -4,11 +4,14 @@ import importlib
 import re
 import sys
 
+import numpy as np
 import pytest
 from wrong_argument_files import WrongFiles
 from wrong_arguments import CASES
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.evaluation.scores import score, single_numbers
+from mmsent.training.arguments import check_metric
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +39,12 @@ def test_a_wrong_argument_is_one_line_and_leaves_nothing(line, files, tmp_path, 
     assert re.search(CASES[line], errors[0]), errors[0]
     assert list(tmp_path.iterdir()) == []
     assert sorted(files["words"].parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("label_names", [["bad", "good"], None])
+def test_every_number_of_an_evaluation_may_select_the_epoch(label_names):
+    names = single_numbers(score(np.array([0, 1]), [0, 0], ["bad", "good"]))
+    assert {"macro_precision", "weighted_recall", "precision_bad", "recall_good"} < set(names)
+    for name in ("loss", *names):
+        check_metric(name, label_names)
+        check_metric(f"eval_{name}", label_names)

@@ -42,6 +42,7 @@ COMMAND_LINE = {
     "--metric_for_best_model best": "metric_for_best_model.*best",
     "--metric_for_best_model test_accuracy": "metric_for_best_model.*test_accuracy",
     "--metric_for_best_model f1_nothing": "metric_for_best_model=f1_nothing.*f1_neutral",
+    "--metric_for_best_model recall_nothing": "metric_for_best_model=recall_nothing.*recall_neutral",
     "--greater_is_better maybe": "greater_is_better",
     "--label_smoothing_factor 1.5": "label_smoothing_factor=1.5",
     "--adam_beta1 1": "adam_beta1=1",

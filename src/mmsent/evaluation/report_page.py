@@ -15,6 +15,7 @@ from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.modeling.common_images import BadImageError, load_image
 
 from .advice import advice
+from .scores import class_rows
 
 REPORT_PAGE = "report.html"
 EXAMPLES = 4  # posts of each kind
@@ -27,8 +28,9 @@ WIDTH, HEIGHT, MARGIN = 360, 200, 36  # of a curve, in SVG units
 def write_report(output_dir: Path, run: dict, posts: Mapping[str, Dataset], label_names: list[str]) -> None:
     """Write `report.html` into the folder of a run or of an evaluation.
 
-    It shows scores with their intervals, curves, confusion, reliability, groups, posts that the model gets right and
-    wrong, and what to try next. The posts are in the page: whoever may not see them must not get it.
+    It shows scores with their intervals, curves, confusion, the scores of each class, reliability, groups, posts that
+    the model gets right and wrong, and what to try next. The posts are in the page: whoever may not see them must not
+    get it.
 
     Args:
         run: The content of run.json, or of evaluation.json.
@@ -44,6 +46,7 @@ def write_report(output_dir: Path, run: dict, posts: Mapping[str, Dataset], labe
                 "scores": scores,
                 "majority": run["majority"][split],
                 "confusion": _confusion(scores["confusion_matrix"]),
+                "classes": class_rows(scores),
                 "reliability": reliability(predictions),
                 "examples": list(_examples(predictions, posts[split])),
             }

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from mmsent.dataset_scripts.common_files import join_names
 
-from .sentiment.sentiment import Sentiment
+from .sentiment.sentiment import MEASURES, Sentiment
 
 
 def score(predictions: np.ndarray, references: list[int], label_names: list[str]) -> dict:
@@ -17,6 +17,23 @@ def score(predictions: np.ndarray, references: list[int], label_names: list[str]
         predictions=predictions, references=references, label_names=label_names
     )
     return scores | {"accuracy_interval": wilson_interval(scores["accuracy"], len(references))}
+
+
+def single_numbers(scores: dict) -> dict[str, float]:
+    """Return the scores that are one number, without the interval, the confusion matrix and the groups of posts."""
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def class_rows(scores: dict) -> list[tuple[str, list[float]]]:
+    """Return the precision, recall and F1 of each class, and their macro and weighted averages.
+
+    Scores that were written before precision and recall were measured give no rows.
+    """
+    names = [key.removeprefix("precision_") for key in scores if key.startswith("precision_")]
+    rows = [(name, [scores[f"{measure}_{name}"] for measure in MEASURES]) for name in names]
+    for mean in ("macro", "weighted") if names else ():
+        rows.append((f"{mean} average", [scores[f"{mean}_{measure}"] for measure in MEASURES]))
+    return rows
 
 
 def check_finite(logits: np.ndarray, ids: list[str], split: str) -> None:

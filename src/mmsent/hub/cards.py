@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.evaluation.published import describe_published
+from mmsent.evaluation.scores import class_rows
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted-F1"}
@@ -60,6 +61,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         scores=scores,
         majority=run["majority"][split],
         score_rows=[(name, system, rows[name]) for name in run["scores"] for system, rows in systems.items()],
+        class_rows=[(_cell(name), values) for name, values in class_rows(scores)],
         published=describe_published(settings.get("published", []), settings["dataset"]),
         chosen_on_validation=settings["load_best_model_at_end"],
         subgroups=[

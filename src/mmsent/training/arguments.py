@@ -17,6 +17,7 @@ from transformers.training_args import OptimizerNames
 
 from mmsent.dataset_scripts import CORPORA
 from mmsent.dataset_scripts.common_columns import FIELDS
+from mmsent.evaluation.sentiment.sentiment import MEASURES
 from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 
@@ -46,7 +47,7 @@ CHOICES = {
 }
 FILES = ("accelerator_config", "deepspeed", "fsdp_config")  # or a JSON object
 OBJECTS = ("lr_scheduler_kwargs", "activation_checkpointing_kwargs", "gradient_checkpointing_kwargs")
-METRICS = ("loss", "accuracy", "macro_f1", "weighted_f1")  # and f1_<name> of each class
+METRICS = ("loss", "accuracy", *(f"{mean}_{measure}" for measure in MEASURES for mean in ("macro", "weighted")))
 
 
 def check_ranges(arguments) -> None:
@@ -113,15 +114,15 @@ def check_metric(name: str | None, label_names: list[str] | None = None) -> None
     """Check the name of the score that selects the epoch.
 
     Args:
-        label_names: The classes, if they are known. Otherwise the F1 of any class passes.
+        label_names: The classes, if they are known. Otherwise the precision, recall and F1 of any class pass.
 
     Raises:
         ValueError: If an evaluation does not have this score.
     """
-    name, of_classes = (name or "loss").removeprefix("eval_"), [f"f1_{label}" for label in label_names or []]
-    if name not in (*METRICS, *of_classes) and not (label_names is None and name.startswith("f1_")):
-        known = ", ".join([*METRICS, *(of_classes or ["f1_<class>"])])
-        raise ValueError(f"metric_for_best_model={name}: give one of {known}.")
+    name, prefixes = (name or "loss").removeprefix("eval_"), tuple(f"{measure}_" for measure in MEASURES)
+    known = [*METRICS, *(prefix + label for prefix in prefixes for label in label_names or ["<class>"])]
+    if name not in known and not (label_names is None and name.startswith(prefixes)):
+        raise ValueError(f"metric_for_best_model={name}: give one of {', '.join(known)}.")
 
 
 def name_values(help: str):
@@ -264,7 +265,10 @@ class RunArguments(TrainingArguments):
     logging_strategy: str = "epoch"
     save_total_limit: int | None = 1
     load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = HfArg(default="accuracy", help="Validation score that selects the epoch.")
+    metric_for_best_model: str | None = HfArg(
+        default="accuracy",
+        help="Validation score that selects the epoch, such as loss, accuracy, macro_f1 or recall_negative.",
+    )
     text_learning_rate: float | None = HfArg(default=None, help="Rate of the text encoder; default: learning_rate.")
     text_from_epoch: float = HfArg(default=0, help="Freeze the text encoder before this epoch (CLMLF, MDSE: 20).")
     image_learning_rate: float | None = HfArg(default=None, help="Rate of the image encoder; default: learning_rate.")

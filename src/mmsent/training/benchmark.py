@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line, naming
 from mmsent.dataset_scripts.common_files import read_json
-from mmsent.evaluation.scores import score
+from mmsent.evaluation.scores import score, single_numbers
 
 from .build import build
 from .collator import PostCollator
@@ -36,7 +37,15 @@ from .recipes import load_recipe, parse_arguments, select_row
 from .run_report import PACKAGES
 
 RESULTS, TRAIN = Path("results"), Path("train.py")  # in the working directory
-METRICS = ("accuracy", "macro_f1", "weighted_f1")
+METRICS = ("accuracy", "macro_f1", "weighted_f1")  # columns of the first table; the files have all scores
+PRECISION_RECALL = {  # columns of the second table; the weighted recall is the accuracy
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "weighted_precision": "weighted precision",
+    "precision_positive": "precision of positive",
+    "recall_positive": "recall of positive",
+    "f1_positive": "F1 of positive",
+}
 CALIBRATION = ("ece", "nll", "brier")
 
 
@@ -56,8 +65,8 @@ def run_seeds(arguments: list[str], seeds: list[int]) -> dict:
                 sys.exit(done.returncode)  # train.py has said why
             runs.append(read_json(output_dir / "run.json"))
     scores = {
-        split: {name: summarize([run["scores"][split][name] for run in runs]) for name in METRICS}
-        for split in runs[0]["scores"]
+        split: {name: summarize([run["scores"][split][name] for run in runs]) for name in single_numbers(split_scores)}
+        for split, split_scores in runs[0]["scores"].items()
     }
     for split in scores:
         groups = [run["scores"][split]["subgroups"] for run in runs]
@@ -105,7 +114,7 @@ def run_baseline(arguments: list[str]) -> dict:
     scores = {}
     for split, split_features in features.items():
         split_scores = score(classifier.predict(split_features), posts.labels[split], posts.label_names)
-        scores[split] = {name: summarize([split_scores[name]]) for name in METRICS}
+        scores[split] = {name: summarize([value]) for name, value in single_numbers(split_scores).items()}
     versions = {name: version(name) for name in (*PACKAGES, "scikit-learn")}
     return {"scores": scores, "C": float(regression.C_), "versions": versions}
 
@@ -123,18 +132,29 @@ def table(results: Path = RESULTS) -> str:
     The scores are those of the test split, or of the validation split if the corpus has no test split.
     """
     rows = []
-    for path in sorted(results.glob("*/*.json")):
-        result, corpus = read_json(path), path.parent.name
-        split = "test" if "test" in result["scores"] else "validation"
+    for corpus, system, split, result in _read_results(results):
         if "majority" in result:
             majority = [f"{100 * result['majority'][split][name]:.1f}" for name in METRICS]
             row = [corpus, "majority class", split, "–", *majority]
             rows += [row] if row not in rows else []
         seeds = str(len(result["seeds"])) if "seeds" in result else "–"
         cells = [_percent(result["scores"][split][name]) for name in METRICS]
-        rows.append([corpus, path.stem, split, seeds, *cells])
+        rows.append([corpus, system, split, seeds, *cells])
     header = ["| corpus | system | split | seeds | accuracy | macro-F1 | weighted-F1 |", "|---" * 7 + "|"]
     return "\n".join([*header, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def precision_table(results: Path = RESULTS) -> str:
+    """Return precision and recall as a Markdown table with one row per file that has them, in the form of `table`; a
+    dash stands where no class is called positive."""
+    header = ["corpus", "system", "split", *PRECISION_RECALL.values()]
+    rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for corpus, system, split, result in _read_results(results):
+        scores = result["scores"][split]
+        if "macro_precision" in scores:
+            cells = [_percent(scores[name]) if name in scores else "–" for name in PRECISION_RECALL]
+            rows.append(f"| {' | '.join([corpus, system, split, *cells])} |")
+    return "\n".join(rows)
 
 
 def calibration_table(results: Path = RESULTS) -> str:
@@ -150,6 +170,13 @@ def calibration_table(results: Path = RESULTS) -> str:
             cells += [_percent(before["ece"]), _percent(after["ece"]), _number(before["nll"]), _number(after["nll"])]
             rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _read_results(results: Path) -> Iterator[tuple[str, str, str, dict]]:
+    """Yield the corpus, the system, the split to report and the content of each file of results."""
+    for path in sorted(results.glob("*/*.json")):
+        result = read_json(path)
+        yield path.parent.name, path.stem, "test" if "test" in result["scores"] else "validation", result
 
 
 def _number(summary: dict) -> str:
@@ -190,7 +217,7 @@ def main() -> int | None:
     parser.add_argument("--table", action="store_true", help="print the tables of all results and stop")
     args = parser.parse_args(argv[:end])
     if args.table:
-        print(f"{table()}\n\n{calibration_table()}")
+        print("\n\n".join((table(), precision_table(), calibration_table())))
         return
     if args.recipe is None:
         parser.error("name a recipe, or use --table")

@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
-from mmsent.evaluation.scores import score
+from mmsent.evaluation.scores import score, single_numbers
 from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
@@ -229,7 +229,7 @@ def build_trainer(
 
     def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
         scores = score(evaluation.predictions.argmax(-1), evaluation.label_ids, posts.label_names)
-        return {name: value for name, value in scores.items() if isinstance(value, float)}
+        return single_numbers(scores)
 
     train_posts = posts.splits["train"]
     changes = (data_args.image_augmentation, data_args.text_augmentation)

@@ -5,12 +5,14 @@ evaluate.load("src/mmsent/evaluation/sentiment").compute(predictions=[...], refe
 
 import datasets
 import evaluate
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+MEASURES = ("precision", "recall", "f1")  # of each class; `macro_` and `weighted_` are their means
 
 _DESCRIPTION = """
-Return the accuracy, macro-F1 (the unweighted mean of the classes' F1), weighted-F1 (the mean weighted by the classes'
-counts), the F1 of each class and the confusion matrix. The caller passes the list of classes: a class that a small
-test set lacks still counts in macro-F1, and the rows of the confusion matrix keep their places.
+Return the accuracy, the precision, recall and F1 of each class, their macro means (unweighted) and weighted means
+(weighted by the classes' counts), and the confusion matrix. The caller passes the list of classes: a class that a
+small test set lacks still counts in the macro means, and the rows of the confusion matrix keep their places.
 """
 
 _KWARGS = """
@@ -19,8 +21,9 @@ Args:
     references: The true class indices.
     label_names: The names of all classes, in the order of their indices.
 Returns:
-    accuracy, macro_f1, weighted_f1 and f1_<name> of each class, all in 0..1 (the F1 of a class that is neither true
-    nor predicted anywhere is 0); confusion_matrix, with one row per true class and one column per predicted class.
+    accuracy; macro_<measure>, weighted_<measure> and <measure>_<name> of each class, where the measures are precision,
+    recall and f1, all in 0..1 (0 where the divisor is 0, such as the precision of a class that is never predicted);
+    confusion_matrix, with one row per true class and one column per predicted class.
 Raises:
     ValueError: If an index is not one of a class.
 """
@@ -45,12 +48,12 @@ class Sentiment(evaluate.Metric):
             if out_of_range:
                 raise ValueError(f"{name} contain {out_of_range}, but the classes are 0..{len(label_names) - 1}.")
         matrix = confusion_matrix(references, predictions, labels=classes)
-        f1 = f1_score(references, predictions, labels=classes, average=None, zero_division=0)
-        support = matrix.sum(1)
-        return {
-            "accuracy": float(matrix.trace() / support.sum()),
-            "macro_f1": float(f1.mean()),
-            "weighted_f1": float((f1 * support).sum() / support.sum()),
-            **{f"f1_{name}": float(value) for name, value in zip(label_names, f1, strict=True)},
-            "confusion_matrix": matrix.tolist(),
-        }
+        *by_measure, support = precision_recall_fscore_support(
+            references, predictions, labels=classes, zero_division=0
+        )
+        scores = {"accuracy": float(matrix.trace() / support.sum())}
+        for measure, by_class in zip(MEASURES, by_measure, strict=True):
+            scores[f"macro_{measure}"] = float(by_class.mean())
+            scores[f"weighted_{measure}"] = float((by_class * support).sum() / support.sum())
+            scores |= {f"{measure}_{name}": float(value) for name, value in zip(label_names, by_class, strict=True)}
+        return scores | {"confusion_matrix": matrix.tolist()}
