@@ -115,7 +115,7 @@ def _environment() -> dict[str, str]:
 def _run(command: list[str], folder: Path) -> str:
     result = subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True)
     assert result.returncode == 0, f"{command[-1]}\n{result.stdout[-3000:]}\n{result.stderr[-5000:]}"
-    return result.stdout
+    return f"{result.stdout}\n"
 
 
 def _start(command: str, address: str, folder: Path) -> subprocess.Popen:

@@ -160,7 +160,7 @@ def demo_image(world: World, image: Path) -> Outcome:
 
 def analysed(world: World, text: str, files: list[str], aspect: str | None) -> Outcome:
     try:
-        *_, (scores, section) = world.model.demo.analyse(text, files, aspect)
+        *_, (scores, section, *_) = world.model.demo.analyse(text, files, aspect, [])
     except gr.Error as error:
         return Outcome(str(error.message))
     assert abs(sum(scores.values()) - 1) < 1e-4
@@ -175,21 +175,29 @@ def demo_table_image(world: World, image: Path) -> Outcome:
     with table.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([["text", "images", "aspect"], *names])
     try:
-        rows, _ = world.model.demo.analyse_table(str(table), [str(image)])
+        rows = analysed_rows(world, table, [str(image)])
     except gr.Error as error:
         return Outcome(str(error.message))
     assert rows[0][3] == ""
     return Outcome(rows[1][3] or None)
 
 
+def analysed_rows(world: World, table: Path, files: list[str]) -> list[list[str]]:
+    """Return the rows of the file that the page offers, without its header."""
+    page, output, *_ = world.model.demo.analyse_table(str(table), files, [])
+    assert "<script" not in page
+    with Path(output).open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))[1:]
+
+
 def demo_table(world: World, source: Path) -> Outcome:
     copy = world.output / source.name  # the page writes predictions.csv beside an upload
     copy.write_bytes(source.read_bytes())
     try:
-        rows, _ = world.model.demo.analyse_table(str(copy), [])
+        rows = analysed_rows(world, copy, [])
     except gr.Error as error:
         return Outcome(str(error.message))
-    assert set(world.case.bad) <= {row[0] for row in rows if row[3]}
+    assert set(world.case.bad) <= {int(row[0]) for row in rows if row[3]}
     return Outcome(None, rows)
 
 
