@@ -6,9 +6,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData, ListFiles
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mmsent.evaluation.report_page import thumbnail
+from mmsent.evaluation.html_parts import load_templates, thumbnail
 
 SMALL = 96  # pixels of the longer side of a thumbnail
 MAX_THUMBNAILS = 12  # of an upload; the other files are counted
@@ -90,14 +89,4 @@ def error_of(error: ValueError, paths: Iterable[str | None] | None) -> gr.Error:
     return gr.Error(message, duration=None, print_exception=False)
 
 
-_PARTS = (
-    Environment(
-        loader=PackageLoader("mmsent.demo"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    .get_template("parts.html")
-    .module
-)
+_PARTS = load_templates("mmsent.demo").get_template("parts.html").module

@@ -1,20 +1,17 @@
 """Write the report of a run as one HTML page, which needs no network and no script."""
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmsent.dataset_scripts.common_corpus import undecoded
-from mmsent.modeling.common_images import BadImageError, load_image
 
 from .advice import advice
+from .html_parts import load_templates, thumbnail
 from .scores import class_rows
 
 REPORT_PAGE = "report.html"
@@ -108,20 +105,8 @@ def _shown(post: dict) -> dict[str, Any]:
     return {
         "text": text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]} …",
         "aspect": post["aspect"],
-        "pictures": [thumbnail(image) for image in (post.get("images") or [])[:2]],
+        "pictures": [thumbnail(image, THUMBNAIL) for image in (post.get("images") or [])[:2]],
     }
-
-
-def thumbnail(image: dict | str | Path, side: int = THUMBNAIL) -> str | None:
-    """Return a small JPEG file in Base64, or None if the image cannot be decoded."""
-    try:
-        picture = load_image(image, min_side=side)
-    except BadImageError:
-        return None
-    picture.thumbnail((side, side))
-    file = BytesIO()
-    picture.save(file, "JPEG", quality=80)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def _curves(log: list[dict], best_epoch: float) -> Iterator[dict]:
@@ -156,12 +141,6 @@ def _curves(log: list[dict], best_epoch: float) -> Iterator[dict]:
         }
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("mmsent.evaluation"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = load_templates("mmsent.evaluation")
 _TEMPLATES.filters |= {"percent": "{:.1%}".format, "number": "{:,}".format, "short": "{:.3g}".format}
 _TEMPLATES.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT, "MARGIN": MARGIN}

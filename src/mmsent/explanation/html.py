@@ -3,14 +3,13 @@
 Orange supports the explained label and blue opposes it. People with colour blindness can tell these two apart.
 """
 
-import base64
 from collections.abc import Iterable
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
+
+from mmsent.evaluation.html_parts import encode_jpeg, load_templates
 
 from .attribution import Explanation, Hop
 from .segments import segment
@@ -127,12 +126,7 @@ def _css(colour: tuple[int, int, int], value: float = 1, scale: float = 1) -> st
 
 def _encode(images: list[Image.Image], captions: list[str]) -> list[tuple[str, str]]:
     """Return the images as JPEG files in Base64, each with its caption."""
-    encoded = []
-    for image, caption in zip(images, captions, strict=True):
-        file = BytesIO()
-        _resize(image).save(file, "JPEG", quality=88)
-        encoded.append((base64.b64encode(file.getvalue()).decode(), caption))
-    return encoded
+    return [(encode_jpeg(_resize(image), 88), caption) for image, caption in zip(images, captions, strict=True)]
 
 
 def _resize(image: Image.Image) -> Image.Image:
@@ -141,11 +135,5 @@ def _resize(image: Image.Image) -> Image.Image:
     return image.resize([max(1, round(side * factor)) for side in image.size])
 
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("mmsent.explanation"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_TEMPLATES = load_templates("mmsent.explanation")
 _TEMPLATES.filters["percent"] = "{:.1%}".format
