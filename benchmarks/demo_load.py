@@ -6,7 +6,8 @@ The demo runs as a process on a loopback address. Each user sends posts and tabl
 computed before with the pipeline, and waits for each answer. One request in five is bad: a broken image, an EPS file
 named as a PNG, a table that is none, a file that was not uploaded, or no JSON. The load comes in two rounds of the
 same users. Memory must be flat: in the second round, and after it, the process may have at most 5 % more than at the
-highest of the first. Uploaded files must be gone when their time, which is shortened here, is over.
+highest of the first. The first must therefore be long enough to fill what the demo keeps of its latest sessions, or
+the demo must keep few (`--sessions`). Uploaded files must be gone when their time, which is shortened here, is over.
 """
 
 import asyncio
@@ -33,9 +34,11 @@ from common_commands import prepare
 from common_report import parser_of, write_report
 from PIL import Image
 
+from mmsent.demo.app import MAX_SESSIONS
 from mmsent.inference.predict import load_pipeline
 
-START = "import sys; from mmsent.demo import app; sys.argv[0] = 'mmsent demo'; app.KEEP_FILES = {}; app.main()"
+START = "import sys; from mmsent.demo import app; sys.argv[0] = 'mmsent demo'; "
+START += "app.KEEP_FILES, app.MAX_SESSIONS = {}, {}; app.main()"
 TOLERANCE, ROUNDED = 1e-5, 6e-4  # of a score, and of one that the page shows
 MAX_GROWTH = 1.05  # of the memory
 ROUNDS = ("first round", "second round")
@@ -274,7 +277,7 @@ async def measure(url: str, server: psutil.Process, users: list[User], seconds: 
     }
 
 
-def load(count: int, seconds: float, keep: int, folder: Path) -> dict:
+def load(count: int, seconds: float, keep: int, sessions: int, folder: Path) -> dict:
     """Start the demo of a trained model, use it, and return the figures."""
     prepare(folder / "base")
     model, tmp = folder / "base" / "model" / "run", folder / "tmp"
@@ -284,7 +287,7 @@ def load(count: int, seconds: float, keep: int, folder: Path) -> dict:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", START.format(keep), "--model", str(model), "--port", port]
+    command = [sys.executable, "-c", START.format(keep, sessions), "--model", str(model), "--port", port]
     environment = os.environ | {"TMPDIR": str(tmp), "GRADIO_TEMP_DIR": str(tmp / "uploads")}
     url = f"http://127.0.0.1:{port}"
     with (folder / "log").open("w") as log:
@@ -320,9 +323,10 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120, help="of each of the two rounds")
     parser.add_argument("--keep", type=int, default=60, help="seconds for which the demo keeps uploaded files")
+    parser.add_argument("--sessions", type=int, default=MAX_SESSIONS, help="number that the demo keeps")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = load(args.users, args.seconds, args.keep, Path(folder))
+        figures = load(args.users, args.seconds, args.keep, args.sessions, Path(folder))
     write_report(args, figures)
     if failed(figures):
         sys.exit("The demo gave a wrong answer, or its memory or files grew.")
