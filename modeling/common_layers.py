@@ -56,7 +56,7 @@ class GuidedAttention(nn.Module):
 
 
 class ProjectedAttentionWeight(nn.Linear):
-    """W_k, W_q or w of `ProjectedAttention`. It is a class of its own for the same reason."""
+    """W_k, W_q or w of `ProjectedAttention`. It is a class of its own so that `_init_weights` can recognise it."""
 
 
 class ProjectedAttention(nn.Module):
