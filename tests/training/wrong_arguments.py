@@ -84,7 +84,6 @@ COMMAND_LINE = {
     "--streaming true": "max_steps",
     "--streaming true --max_steps 3 --cache_features --model_kwargs freeze_text=true": "streaming.*cache_features",
     "--streaming true --max_steps 3 --train_sampling_strategy group_by_length": "streaming.*train_sampling_strategy",
-    "--streaming true --max_steps 3 --image_augmentation flip": "streaming.*augmentation",
     "--cache_features": "cache_features",
     "--cache_features --image_augmentation flip": "cache_features.*augmentation",
 }

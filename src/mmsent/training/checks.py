@@ -85,7 +85,6 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
         conflicts = {
             "cache_features": data_args.cache_features,
             "min_confidence": data_args.min_confidence is not None,
-            "augmentation": any(changes),
             "train_sampling_strategy": run_args.train_sampling_strategy not in ("random", "sequential"),
         }
         for name in filter(conflicts.get, conflicts):
