@@ -43,7 +43,7 @@ SCHEDULES = {
     ("frozen", False): (400, 3, 20),
     ("frozen", True): (1000, 3, 30),
     ("trained", False): (250, 2, 8),
-    ("trained", True): (700, 2, 20),
+    ("trained", True): (1000, 3, 30),
     ("base", False): (1000, 3, 10),
     ("base", True): (1000, 3, 10),
 }
