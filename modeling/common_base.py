@@ -5,16 +5,16 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
-from .common_cnns import OWN_IMAGE_ENCODERS
-from .common_config import MultimodalConfig, check_fields
-from .common_encoders import ImageEncoder, TextEncoder, image_sizes, load_backbone
+from .common_backbones import BackbonesMixin
+from .common_config import MultimodalConfig
+from .common_encoders import ImageEncoder, TextEncoder
 from .common_layers import FeatureNorm
 from .common_loading import follow_umask
-from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vectors
+from .common_word_vectors import WordVectors
 
 logger = logging.get_logger(__name__)
 
@@ -42,13 +42,14 @@ class MultimodalOutput(ModelOutput):
     fused: torch.Tensor | None = None
 
 
-class MultimodalPreTrainedModel(PreTrainedModel):
+class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     """The base of every architecture: it encodes text, aspect and images, and the subclass implements `fuse`.
 
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
     the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
     if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
-    their mask (B, N) bool. It returns a `MultimodalOutput` without logits.
+    their mask (B, N) bool; if the class names `further_inputs`, it gets these by name, None where they are not given.
+    It returns a `MultimodalOutput` without logits.
     """
 
     config: MultimodalConfig
@@ -64,6 +65,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the sentiment is about an aspect, which is then an input.
     reads_aspect = False
+    # The names of the tensors that the processor makes of further columns of a post, see `encode_further`.
+    further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
     # Whether the model reads only the last states of a BiLSTM that the text encoder contains, which are then stored.
@@ -78,58 +81,6 @@ class MultimodalPreTrainedModel(PreTrainedModel):
         """Load a model as in transformers, and keep the report on its weights."""
         model, model.loading_report = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         return (model, model.loading_report) if output_loading_info else model
-
-    @classmethod
-    def from_backbones(
-        cls,
-        text: str | Path,
-        image: str | Path,
-        tokenizer: PreTrainedTokenizerBase,
-        image_size: tuple[int, int] = (64, 64),
-        word_vectors: str | Path | None = None,
-        **config_kwargs,
-    ) -> "MultimodalPreTrainedModel":
-        """Build a new model on pretrained or new encoders.
-
-        Args:
-            text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
-                which the layers that read the text alone are then used.
-            image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`, or the Hub id or folder of a vision backbone of timm or
-                transformers, or of a model of this project.
-            tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
-            image_size: The height and width in pixels of the images that the processor makes.
-            word_vectors: A text file of GloVe or word2vec to start from, if `text` is `"word_vectors"`.
-            config_kwargs: Fields of the architecture's config.
-
-        Raises:
-            ValueError: If the config does not have a field, or if `word_vectors` is combined with a transformer.
-        """
-        check_fields(cls.config_class, config_kwargs)
-        text_backbone = image_backbone = None
-        if text == "word_vectors":
-            text_config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-            text_config.hidden_size = config_kwargs.get("text_hidden_size") or text_config.hidden_size
-        elif word_vectors is not None:
-            raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
-        else:
-            text_backbone, text_config = load_backbone(text, "text")
-        if image in OWN_IMAGE_ENCODERS:
-            image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
-        else:
-            image_backbone, image_config = load_backbone(image, "image")
-            config_kwargs |= image_sizes(image_backbone, image_size)
-
-        model = cls(cls.config_class(text_config=text_config, image_config=image_config, **config_kwargs))
-        text_encoder, image_encoder = model.base_model.text_encoder, model.base_model.image_encoder
-        if text_backbone is not None and text_encoder is not None:
-            text_encoder.backbone = text_backbone
-        elif word_vectors is not None and text_encoder is not None:
-            table, _ = read_word_vectors(word_vectors, tokenizer, text_config.hidden_size)
-            with torch.no_grad():
-                text_encoder.backbone.weight.copy_(table)
-        if image_backbone is not None and image_encoder is not None:
-            image_encoder.backbone = image_backbone
-        return model.train()
 
     def add_encoders(self, config: MultimodalConfig, text: bool = True, image: bool = True) -> None:
         """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read."""
@@ -162,6 +113,7 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             text_features: (B, L, D) The output of the text encoder, instead of `input_ids`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
+            kwargs: The `further_inputs` of the architecture.
         """
         tokens = text_mask = regions = slot_mask = None
         if self.text_encoder is not None:
@@ -171,7 +123,8 @@ class MultimodalPreTrainedModel(PreTrainedModel):
             aspect = self.encode_aspect(aspect_input_ids, aspect_attention_mask, tokens)  # (B, N, D), (B, N)
         if self.image_encoder is not None:
             regions, slot_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
-        return self.fuse(tokens, text_mask, regions, slot_mask, *aspect)
+        further = {name: kwargs.get(name) for name in self.further_inputs}
+        return self.fuse(tokens, text_mask, regions, slot_mask, *aspect, **further)
 
     def encode_text(
         self,
@@ -290,52 +243,6 @@ class MultimodalPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.weight[module.padding_idx])
         else:
             super()._init_weights(module)
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """Return the token embeddings of the text encoder.
-
-        Raises:
-            NotImplementedError: If the model does not read text.
-        """
-        backbone = self._text_backbone()
-        return backbone if isinstance(backbone, WordVectors) else backbone.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replace the token embeddings of the text encoder."""
-        backbone = self._text_backbone()
-        if isinstance(backbone, WordVectors):
-            backbone.weight, backbone.num_embeddings = value.weight, value.num_embeddings
-        else:
-            backbone.set_input_embeddings(value)
-
-    def _text_backbone(self) -> nn.Module:
-        if self.base_model.text_encoder is None:
-            raise NotImplementedError(f"This {type(self).__name__} does not read text: it has no token embeddings.")
-        backbone = self.base_model.text_encoder.backbone
-        return backbone.backbone if isinstance(backbone, TextEncoder) else backbone  # below a BiLSTM
-
-    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict | None = None, **kwargs) -> None:
-        """Save memory in the backbones that are trained: their activations are computed again in the backward pass.
-
-        Raises:
-            ValueError: If none of the trained backbones supports it.
-        """
-        backbones = self._checkpointing_backbones()
-        trained = [backbone for backbone in backbones if any(p.requires_grad for p in backbone.parameters())]
-        if not trained:
-            raise ValueError("Activation checkpointing needs a trained transformer or timm backbone that supports it.")
-        for backbone in trained:
-            backbone.activation_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
-
-    def activation_checkpointing_disable(self) -> None:
-        """Undo `activation_checkpointing_enable`."""
-        for backbone in self._checkpointing_backbones():
-            backbone.activation_checkpointing_disable()
-
-    def _checkpointing_backbones(self) -> list[PreTrainedModel]:
-        encoders = [self.base_model.text_encoder, self.base_model.image_encoder]
-        backbones = [encoder.backbone for encoder in encoders if encoder is not None]
-        return [backbone for backbone in backbones if getattr(backbone, "supports_gradient_checkpointing", False)]
 
     def save_pretrained(self, save_directory: str | Path, **kwargs) -> None:
         """Save the model under the current names of its weights, in files whose mode follows the umask.

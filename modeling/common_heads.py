@@ -82,6 +82,7 @@ class MultimodalForSequenceClassification:
             text_features=text_features,
             image_features=image_features,
             return_dict=True,
+            **{name: kwargs.get(name) for name in self.further_inputs},
         )
         self.classify(output)
         if labels is not None:

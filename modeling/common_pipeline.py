@@ -29,9 +29,10 @@ class ImageTextSentimentPipeline(Pipeline):
     """Classifies the sentiment of posts: `pipeline("image-text-sentiment", model=RUN)`.
 
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
-    and, for aspect-level models, with "aspect". A value may be None, and a key may be missing. Other keys are ignored,
-    so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each post. A part
-    that the model does not read (`model.modalities`) is left out. The parameters can be passed to `pipeline(...)` or
+    and, for aspect-level models, with "aspect"; some architectures read further columns, which `processor.columns`
+    names. A value may be None, and a key may be missing. Other keys are ignored, so the rows of a data set are posts.
+    A model that was trained with aspects needs the aspect of each post. A part that the model does not read
+    (`model.modalities`) is left out. The parameters can be passed to `pipeline(...)` or
     to a call::
 
         classify({"text": "What a day", "image": "picture.jpg"})
@@ -207,11 +208,12 @@ def make_batch(
             if an image is a URL without `allow_urls`.
     """
     for post in posts:
-        _check(post, aspects)
+        _check(post, aspects, processor.columns)
     images = [_images(post, allow_urls) if "image" in modalities else [] for post in posts]
     texts = [post.get("text") if "text" in modalities else None for post in posts]
     given = [post.get("aspect") for post in posts]
-    batch = dict(processor(images=images, text=texts, aspect=given if any(given) else None))
+    columns = {name: [post.get(name) for post in posts] for name in processor.columns}
+    batch = dict(processor(images=images, text=texts, aspect=given if any(given) else None, **columns))
     if not allow_empty and not (is_said := says_something(batch)).all():
         post = posts[int(is_said.int().argmin())]
         reason = why_empty(post, processor, modalities)
@@ -242,13 +244,13 @@ def has_scores(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return is_scored
 
 
-def _check(post: Mapping, aspects: str) -> None:
+def _check(post: Mapping, aspects: str, columns: tuple[str, ...]) -> None:
     if not isinstance(post, Mapping) or not any(part in post for part in PARTS):
         actual = f"the keys {', '.join(map(str, post))}" if isinstance(post, Mapping) else type(post).__name__
         raise ValueError(f"A post is {A_POST}, but this one is {actual}.")
     if post.get("image") is not None and post.get("images") is not None:
         raise ValueError("A post has 'image' or 'images', not both.")
-    for part in ("text", "aspect"):
+    for part in ("text", "aspect", *columns):
         if not isinstance(post.get(part), str | None):
             raise ValueError(f"The {part} of a post is a string or None, not {post[part]!r}.")
     has_aspect = bool((post.get("aspect") or "").strip())

@@ -1,6 +1,6 @@
 """The processor that every architecture shares: a tokenizer and an image processor for posts with optional parts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +65,9 @@ class MultimodalProcessor(ProcessorMixin):
     default_max_length = 50
     default_max_aspect_length = 4
     default_max_images = 1
+    # The further columns of a post that `encode_further` reads, such as "caption", and the inputs that it makes.
+    columns: tuple[str, ...] = ()
+    further_inputs: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -147,7 +150,7 @@ class MultimodalProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         text, aspect = ["input_ids", "attention_mask"], ["aspect_input_ids", "aspect_attention_mask"]
-        return [*text, *aspect, "pixel_values", "image_mask"]
+        return [*text, *aspect, "pixel_values", "image_mask", *self.further_inputs]
 
     def __call__(
         self,
@@ -164,12 +167,13 @@ class MultimodalProcessor(ProcessorMixin):
             text: A text, or a list of B texts. None or `""` means that a post has no text.
             aspect: A target or aspect, or a list of B of them, for aspect-level models. One aspect that is not in a
                 list is that of all B posts.
-            kwargs: See `MultimodalProcessorKwargs`. `return_tensors` is `"pt"` unless given; with None the batch
+            kwargs: The further `columns` of the architecture, each a string or a list of B strings and None, and
+                `MultimodalProcessorKwargs`. `return_tensors` is `"pt"` unless given; with None the batch
                 consists of lists. `max_length` applies to texts; aspects keep `max_aspect_length`.
 
         Returns:
             input_ids, attention_mask (B, L); aspect_input_ids, aspect_attention_mask (B, N) if aspect is given;
-            pixel_values (B, K, 3, H, W), image_mask (B, K) bool.
+            pixel_values (B, K, 3, H, W), image_mask (B, K) bool; the `further_inputs` of the architecture.
 
         Raises:
             BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
@@ -178,16 +182,20 @@ class MultimodalProcessor(ProcessorMixin):
             ValueError: If the lists differ in length or are empty, if nothing is given, or if an option is given
                 twice.
         """
+        columns = {name: kwargs.pop(name, None) for name in self.columns}
         options = self._merge_kwargs(**kwargs)
-        images, text, aspect = _as_batch(images, text, aspect)
+        images, columns = _as_batch(images, {"text": text, "aspect": aspect, **columns})
         text_kwargs = options["text_kwargs"]
-        batch = self.encode_text(text, text_kwargs.pop("max_length", self.max_length), **text_kwargs)
+        batch = self.encode_text(columns["text"], text_kwargs.pop("max_length", self.max_length), **text_kwargs)
         if aspect is not None:
             text_kwargs.pop("pad_to_multiple_of", None)  # aspects are cut at a length of their own
-            batch |= self.encode_aspect(aspect, **text_kwargs)
+            batch |= self.encode_aspect(columns["aspect"], **text_kwargs)
+        posts = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         encoded = self.encode_images(images, options["on_bad_image"], **options["images_kwargs"])
+        encoded |= self.encode_further(posts)
         if text_kwargs["return_tensors"] is None:
-            encoded = {"pixel_values": list(encoded["pixel_values"]), "image_mask": encoded["image_mask"].tolist()}
+            pixel_values = list(encoded.pop("pixel_values"))
+            encoded = {"pixel_values": pixel_values} | {name: value.tolist() for name, value in encoded.items()}
         return BatchFeature(batch | encoded, tensor_type=text_kwargs["return_tensors"])
 
     def encode_text(self, texts: Sequence[str | None], max_length: int | None, **text_kwargs) -> dict[str, Any]:
@@ -199,6 +207,10 @@ class MultimodalProcessor(ProcessorMixin):
         steps = self.text_steps if self.aspect_steps is None else self.aspect_steps
         encoded = self._encode(aspects, steps or [], self.max_aspect_length, **text_kwargs)
         return {f"aspect_{key}": value for key, value in encoded.items()}
+
+    def encode_further(self, posts: Sequence[Mapping[str, str | None]]) -> dict[str, torch.Tensor]:
+        """Encode what else an architecture reads: `further_inputs` of B posts with "text", "aspect" and `columns`."""
+        return {}
 
     def _encode(
         self, texts: Sequence[str | None], steps: list[str], max_length: int | None, **text_kwargs
@@ -255,25 +267,33 @@ class MultimodalProcessor(ProcessorMixin):
         return arrays
 
 
-def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
-    """Turn every part into a list with one entry per post, and the images of each post into a list."""
-    if images is None and text is None and aspect is None:
+def _as_batch(images: Any, columns: dict[str, Any]) -> tuple[list[list], dict[str, list]]:
+    """Turn every part into a list with one entry per post, and the images of each post into a list.
+
+    Args:
+        columns: Texts, aspects and the further columns.
+
+    Returns:
+        The images, and the columns; a column that is not given holds None for each post.
+    """
+    text = columns["text"]
+    if images is None and all(column is None for column in columns.values()):
         raise ValueError("Pass text, images or both.")
     if images is not None and _is_text(images) and not _is_text(text):
         logger.warning_once("Images come before the text in a call of a processor: the two are swapped.")
         images, text = text, images
-    is_batch = _is_list(text) or _is_list(aspect)
+    is_batch = any(map(_is_list, columns.values())) or _is_list(text)
     if not is_batch and text is None and _is_list(images):
         is_batch = any(entry is None or _is_list(entry) for entry in images)
-    parts = {"text": text, "images": images, "aspect": aspect}
+    parts = {"text": text, "images": images} | {name: column for name, column in columns.items() if name != "text"}
     parts = {
         name: list(part) if is_batch and _is_list(part) else [part] for name, part in parts.items() if part is not None
     }
-    for name in ("text", "aspect"):
-        for entry in parts.get(name, []):
+    for name in columns.keys() & parts.keys():
+        for entry in parts[name]:
             if not isinstance(entry, str | None):
                 raise TypeError(f"{name}: pass a string, or a list of strings and None, not {entry!r:.80}.")
-    if isinstance(aspect, str):  # one aspect for all posts
+    if isinstance(columns["aspect"], str):  # one aspect for all posts
         parts["aspect"] *= max(len(part) for part in parts.values())
     lengths = {name: len(part) for name, part in parts.items()}
     if len(set(lengths.values())) > 1:
@@ -282,7 +302,7 @@ def _as_batch(images, text, aspect) -> tuple[list[list], list, list | None]:
         raise ValueError("The lists are empty: pass one entry per post, None where it has none.")
     absent = [None] * next(iter(lengths.values()))
     posts = [list(post) if _is_list(post) else [] if post is None else [post] for post in parts.get("images", absent)]
-    return posts, parts.get("text", absent), parts.get("aspect")
+    return posts, {name: parts.get(name, absent) for name in columns}
 
 
 def _is_list(value: Any) -> bool:

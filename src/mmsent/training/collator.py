@@ -35,6 +35,11 @@ class PostCollator:
         aspects = [post["aspect"] for post in posts]
         if any(aspects):
             batch |= processor.encode_aspect(aspects)
+        if processor.further_inputs:
+            names = ("aspect", *processor.columns)
+            further = [{name: post.get(name) for name in names} for post in posts]
+            texts = [{"text": text} for text in self.texts(posts)]
+            batch |= processor.encode_further([one | other for one, other in zip(further, texts, strict=True)])
         for name in ("label", "text_label", "image_label"):
             values = [post[name] for post in posts]
             if None not in values:
