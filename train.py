@@ -25,7 +25,7 @@ from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
 from mmsent.training.feature_cache import encode_features
 from mmsent.training.lora import add_adapter
-from mmsent.training.posts import RunPosts, load_posts
+from mmsent.training.posts import RunPosts, check_vectors, load_posts
 from mmsent.training.presets import parse_with_preset
 from mmsent.training.run_folder import begin_or_resume, claimed, finish, refuse_other_settings
 from mmsent.training.run_report import run_report, run_settings, save_model, score_splits
@@ -67,6 +67,7 @@ def train(
 
     set_seed(run_args.seed)
     processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)), posts.aspects())
+    check_vectors(posts, processor)
     if model.reads_aspect:
         model.config.aspects = posts.frequent_aspects()
     model.config.modalities = data_args.modalities

@@ -13,6 +13,7 @@ FIELDS = {
         + ["img_path", "image_file", "image_files", "image_name", "image_names", "photo_path", "picture_path"]
         + ["file_name", "file_names", "filename"],
     ),
+    "image_features": ("image_features_column", ["image_features"]),
     "label": ("label_column", ["label", "labels", "sentiment", "polarity", "class", "rating", "stars"]),
     "aspect": ("aspect_column", ["aspect", "target", "aspect_term", "entity"]),
     "caption": ("caption_column", ["caption", "captions", "image_caption"]),
@@ -23,7 +24,7 @@ FIELDS = {
     "image_label": ("image_label_column", ["image_label"]),
 }
 OWN_NAMES = {"images": ("images", "image")}  # a column with our own name wins over other usual names
-POST_FIELDS = ("text", "images", "aspect", "id")  # what a model reads of a post, and its id
+POST_FIELDS = ("text", "images", "image_features", "aspect", "id")  # what a model reads of a post, and its id
 NONE = "none"  # as the name of a column: there is none, whatever the table's columns are called
 
 Columns = dict[str, str | list[str] | None]  # field -> its column; the images may have several

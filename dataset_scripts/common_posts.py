@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Features
 
+from mmsent.modeling.common_images import as_vectors
 from mmsent.modeling.common_text import replace_lone_surrogates
 
 from .common_columns import POST_FIELDS, Columns, find_columns, missing_columns
@@ -99,16 +101,28 @@ class PostTable:
         """
         if isinstance(row, ValueError):
             raise row
-        text, images = self.columns["text"], self.columns["images"] or []
-        if text not in row and not any(column in row for column in images):
-            expected = " or ".join(filter(None, (text, *images)))
+        images, vectors = self.columns["images"] or [], self.columns.get("image_features")
+        parts = [name for name in (self.columns["text"], *images, vectors) if name]
+        if not any(name in row for name in parts):
+            expected = " or ".join(parts)
             raise ValueError(f"no {expected} in this row; it has {', '.join(row) or 'nothing'}")
         entries = itertools.chain.from_iterable(_image_entries(row.get(column)) for column in images)
-        return {
+        post = {
             "text": self.cell(row, "text"),
             "images": [self._image(entry) for entry in entries],
             "aspect": self.cell(row, "aspect") or None,
         }
+        return post | ({"image_features": self._vectors(row)} if vectors else {})
+
+    def _vectors(self, row: Mapping[str, Any]) -> np.ndarray:
+        """Return the vectors in a row (n, D), from a list or, as in a CSV file, a JSON list."""
+        cell = self.cell(row, "image_features") or None
+        if isinstance(cell, str):
+            try:
+                cell = json.loads(cell)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"image_features {cell[:80]!r} is not a JSON list: {error}") from error
+        return as_vectors(cell)
 
     def _image(self, entry: Any) -> dict | Path:
         if isinstance(entry, bytes):
@@ -226,7 +240,7 @@ def open_posts(
         raise ValueError(f"There is no folder {image_dir}, which --image_dir names.")
     available = available_columns(path)
     columns = find_columns(available, chosen_columns or {}, fields, str(path))
-    if columns["text"] is None and columns["images"] is None:
+    if all(columns[name] is None for name in ("text", "images", "image_features")):
         raise missing_columns(("text", "images"), available, str(path))
     folder = image_dir or (path if path.is_dir() else path.parent)
     classes = class_names(_features(path), columns)

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_config import check_fields
-from .common_encoders import TextEncoder, image_sizes, load_backbone
+from .common_encoders import TextEncoder, image_sizes, load_backbone, own_image_config
 from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vectors
 
 
@@ -31,7 +30,8 @@ class BackbonesMixin:
             text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
                 which the layers that read the text alone are then used.
             image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`, or the Hub id or folder of a vision backbone of timm or
-                transformers, or of a model of this project.
+                transformers, or of a model of this project; or `"precomputed"`: the model reads a vector of
+                `image_hidden_size` numbers per image.
             tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
             image_size: The height and width in pixels of the images that the processor makes.
             word_vectors: A text file of GloVe or word2vec to start from, if `text` is `"word_vectors"`.
@@ -49,9 +49,8 @@ class BackbonesMixin:
             raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
         else:
             text_backbone, text_config = load_backbone(text, "text")
-        if image in OWN_IMAGE_ENCODERS:
-            image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
-        else:
+        image_config = own_image_config(image, config_kwargs.get("image_hidden_size"), image_size=image_size[0])
+        if image_config is None:
             image_backbone, image_config = load_backbone(image, "image")
             config_kwargs |= image_sizes(image_backbone, image_size)
 

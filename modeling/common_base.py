@@ -176,6 +176,11 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             raise ValueError("Give pixel_values or image_features (and image_mask); a mask of False means no image.")
         if image_mask is None:
             image_mask = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
+        if pixel_values is None and source.shape[-1] != self.config.image_hidden_size:
+            raise ValueError(
+                f"image_features has {source.shape[-1]} numbers per region, and this model reads "
+                f"{self.config.image_hidden_size}."
+            )
         source = source.to(self.dtype)
         regions = source if pixel_values is None else self._encode_pixels(source, image_mask)
         if self.pools_regions:
@@ -212,7 +217,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         """Return the encoders that training must not change."""
         base, config = self.base_model, self.config
         encoders = [(config.freeze_text, base.text_encoder), (config.freeze_image, base.image_encoder)]
-        return [encoder for is_frozen, encoder in encoders if is_frozen and encoder is not None]
+        encoders = [encoder for is_frozen, encoder in encoders if is_frozen and encoder is not None]
+        return [encoder for encoder in encoders if any(True for _ in encoder.parameters())]  # vectors need no encoder
 
     def train(self, mode: bool = True) -> "MultimodalPreTrainedModel":
         """Set training mode, but leave frozen and resting encoders in eval mode: otherwise BatchNorm would update its

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .common_cnns import OWN_IMAGE_ENCODERS, SmallCNNConfig
-from .common_encoders import BiLSTMConfig, encoder_config
+from .common_encoders import BiLSTMConfig, PrecomputedConfig, encoder_config
 from .common_pipeline import CUSTOM_PIPELINES, TASK
 from .common_word_vectors import WordVectorsConfig
 
@@ -73,7 +73,8 @@ class MultimodalConfig(PreTrainedConfig):
             self.text_hidden_size = self.text_config.hidden_size
         if self.image_hidden_size is None and hasattr(self.image_config, "hidden_size"):
             self.image_hidden_size = self.image_config.hidden_size
-        if self.image_regions is None and isinstance(self.image_config, tuple(OWN_IMAGE_ENCODERS.values())):
+        own = (*OWN_IMAGE_ENCODERS.values(), PrecomputedConfig)
+        if self.image_regions is None and isinstance(self.image_config, own):
             self.image_regions = self.image_config.num_regions
         self._check_numbers()
         if self.id2label is None and "num_labels" not in kwargs:
@@ -97,6 +98,11 @@ class MultimodalConfig(PreTrainedConfig):
         """Return the config of the token embeddings, which transformers changes: that below a BiLSTM."""
         config = super().get_text_config(*args, **kwargs)
         return config.backbone_config if isinstance(config, BiLSTMConfig) else config
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether vectors that were computed beforehand take the place of pictures."""
+        return isinstance(self.image_config, PrecomputedConfig)
 
     @property
     def text_branch_config(self) -> PreTrainedConfig:

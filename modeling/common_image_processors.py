@@ -1,14 +1,16 @@
-"""The image processor of an image encoder, and the size of the images that it makes."""
+"""The image processor of an image encoder, the size of the images that it makes, and vectors in their place."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, ViTImageProcessor
 from transformers.image_utils import SizeDict
 
 from .common_cnns import OWN_IMAGE_ENCODERS
+from .common_encoders import PrecomputedConfig
 from .common_images import MAX_IMAGE_PIXELS
 from .common_loading import check_source
 
@@ -39,6 +41,8 @@ def build_image_processor(image: str | Path, image_size: int | None = None, crop
 
 
 def _whole_image_processor(image: str | Path, image_size: int | None):
+    if image == PrecomputedConfig.model_type:  # the processor reads no pixels
+        return ViTImageProcessor(size={"height": 1, "width": 1})
     if image in OWN_IMAGE_ENCODERS:
         size = image_size or OWN_IMAGE_ENCODERS[image].image_size
         return ViTImageProcessor(size={"height": size, "width": size})
@@ -59,6 +63,24 @@ def _whole_image_processor(image: str | Path, image_size: int | None):
         image_mean=list(pretrained["mean"]),
         image_std=list(pretrained["std"]),
     )
+
+
+def stack_vectors(posts: list[np.ndarray], size: int) -> dict[str, torch.Tensor]:
+    """Stack the vectors (n, D) of B posts as image_features (B, K, 1, D), zero in empty slots, and image_mask (B, K).
+
+    Raises:
+        ValueError: If a vector does not have `size` numbers.
+    """
+    slots = max(1, *map(len, posts))  # K
+    features = torch.zeros(len(posts), slots, 1, size)
+    for row, vectors in zip(features, posts, strict=True):
+        if not len(vectors):
+            continue
+        if vectors.shape[1] != size:
+            raise ValueError(f"image_features has {vectors.shape[1]} numbers per image, and this model reads {size}.")
+        row[: len(vectors), 0] = torch.from_numpy(vectors)
+    counts = torch.tensor([len(vectors) for vectors in posts])
+    return {"image_features": features, "image_mask": torch.arange(slots) < counts.unsqueeze(1)}
 
 
 def pixel_size(processor) -> tuple[int, int]:

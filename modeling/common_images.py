@@ -94,6 +94,27 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     return image
 
 
+def as_vectors(value: Any) -> np.ndarray:
+    """Return the vectors that stand for the images of a post, float32 (n, D), where n may be 0.
+
+    Args:
+        value: The vector of one image, a list of the vectors of several, or None.
+
+    Raises:
+        ValueError: If it is something else, or a number is not finite.
+    """
+    try:
+        vectors = np.asarray([] if value is None else value, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"image_features is neither a list of numbers nor a list of such lists: {error}") from error
+    vectors = vectors[None] if vectors.ndim == 1 and len(vectors) else vectors
+    if vectors.size == 0:
+        return np.empty((0, 0), np.float32)
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise ValueError(f"image_features of shape {vectors.shape} is not a vector per image, or is not finite.")
+    return vectors
+
+
 def _check_pixels(image: Image.Image) -> None:
     if image.width * image.height > MAX_IMAGE_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels, over the limit of {MAX_IMAGE_PIXELS:,}")

@@ -256,7 +256,11 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         check_lengths(model.config, processor, f"{pair}: ")
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             processor.encode_text(["a"], processor.max_length)  # fails without a token for padding
-    if model.base_model.image_encoder is not None:
+    made = processor.image_feature_size
+    read = model.config.image_hidden_size if model.config.image_config.model_type == "precomputed" else None
+    if made != read:
+        raise ValueError(f"{pair}: the size of image_features is {read} for the model and {made} for the processor.")
+    if read is None and model.base_model.image_encoder is not None:
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             height, width = processor.image_size
             pixels = processor.encode_images([[np.zeros((1, 1, 3), np.uint8)]])["pixel_values"][0]  # (1, 3, H, W)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Pipeline, PreTrainedModel
 from transformers.utils import logging
 
-from .common_images import BadImageError
+from .common_images import BadImageError, as_vectors
 from .common_loading import check_pair, check_weights
 from .common_processing import MultimodalProcessor
 from .common_urls import UrlError, fetch
@@ -17,8 +17,8 @@ from .common_urls import UrlError, fetch
 logger = logging.get_logger(__name__)
 
 TASK = "image-text-sentiment"
-PARTS = ("text", "image", "images")
-A_POST = f"a dictionary with at least one of {', '.join(PARTS)}"
+PARTS = ("text", "image", "images", "image_features")
+A_POST = f"a dictionary with at least one of {', '.join(PARTS[:3])}"
 # The entry of a saved config.json that lets `pipeline(TASK, model=FOLDER, trust_remote_code=True)` find this file.
 CUSTOM_PIPELINES = {
     TASK: {"impl": "common_pipeline.ImageTextSentimentPipeline", "pt": ["AutoModelForSequenceClassification"]}
@@ -30,10 +30,11 @@ class ImageTextSentimentPipeline(Pipeline):
 
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect"; some architectures read further columns, which `processor.columns`
-    names. A value may be None, and a key may be missing. Other keys are ignored, so the rows of a data set are posts.
-    A model that was trained with aspects needs the aspect of each post. A part that the model does not read
-    (`model.modalities`) is left out. The parameters can be passed to `pipeline(...)` or
-    to a call::
+    names. If the model reads vectors in place of images (`processor.image_feature_size`), the key "image_features"
+    holds them: a list of numbers, or a list of such lists. A value may be None, and a key may be missing. Other keys
+    are ignored, so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each
+    post. A part that the model does not read (`model.modalities`) is left out. The parameters can be passed to
+    `pipeline(...)` or to a call::
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
@@ -130,7 +131,8 @@ class ImageTextSentimentPipeline(Pipeline):
         With `modality_scores`, also return the logits of "text" and "image", and which posts have these parts, as
         "has_text" and "has_image" (B,) bool.
         """
-        batch = batch | {"pixel_values": batch["pixel_values"].to(self.model.dtype)}
+        name = self.processor.image_input
+        batch = batch | {name: batch[name].to(self.model.dtype)}
         output = self.model(**batch)
         logits = {"both": output.logits}
         if modality_scores:
@@ -209,7 +211,8 @@ def make_batch(
     """
     for post in posts:
         _check(post, aspects, processor.columns)
-    images = [_images(post, allow_urls) if "image" in modalities else [] for post in posts]
+    read = _vectors if processor.image_feature_size is not None else partial(_images, allow_urls=allow_urls)
+    images = [read(post) if "image" in modalities else [] for post in posts]
     texts = [post.get("text") if "text" in modalities else None for post in posts]
     given = [post.get("aspect") for post in posts]
     columns = {name: [post.get(name) for post in posts] for name in processor.columns}
@@ -265,6 +268,16 @@ def _images(post: Mapping, allow_urls: bool) -> list:
     images = post.get("images") if post.get("image") is None else post["image"]
     images = [] if images is None else images if isinstance(images, list | tuple) else [images]
     return [_fetched(image, allow_urls) if isinstance(image, str) else image for image in images]
+
+
+def _vectors(post: Mapping) -> list:
+    """Return the vectors that stand for the images of a post."""
+    if "image_features" not in post and _images(post, allow_urls=True):
+        raise ValueError(
+            "This model does not read pictures: give the post 'image_features', the vector of the picture, as in its "
+            "training posts."
+        )
+    return list(as_vectors(post.get("image_features")))
 
 
 def _fetched(image: str, allow_urls: bool) -> str | dict:

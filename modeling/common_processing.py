@@ -11,8 +11,9 @@ from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import logging
 
-from .common_image_processors import build_image_processor, check_whole_number, pixel_size
-from .common_images import BadImageError, load_image
+from .common_encoders import PrecomputedConfig
+from .common_image_processors import build_image_processor, check_whole_number, pixel_size, stack_vectors
+from .common_images import BadImageError, as_vectors, load_image
 from .common_loading import check_source
 from .common_text import check_text_steps, prepare_text
 from .common_word_vectors import build_word_tokenizer
@@ -45,6 +46,7 @@ class MultimodalProcessor(ProcessorMixin):
             order, for example `["strip_links", "emoji_to_words"]`, or `["rjieba"]` for Chinese.
         aspect_steps: The steps that are applied to aspects instead of `text_steps`. The texts of Multi-ZOL are cut
             into words already, and its aspects are not: `["rjieba"]` cuts them into the words that the texts have.
+        image_feature_size: The length of the vectors that take the place of images, if they were computed beforehand.
 
     Raises:
         ValueError: If a step is not in `TEXT_STEPS`, or a number is not a whole number that is 1 or more.
@@ -78,6 +80,7 @@ class MultimodalProcessor(ProcessorMixin):
         max_images: int | None = None,
         text_steps: list[str] | None = None,
         aspect_steps: list[str] | None = None,
+        image_feature_size: int | None = None,
     ):
         check_text_steps(text_steps or [])
         check_text_steps(aspect_steps or [], "aspect_steps")
@@ -86,8 +89,10 @@ class MultimodalProcessor(ProcessorMixin):
         self.max_images = self.default_max_images if max_images is None else max_images
         self.text_steps = text_steps
         self.aspect_steps = aspect_steps
-        for name in ("max_length", "max_aspect_length", "max_images"):
-            check_whole_number(name, getattr(self, name))
+        self.image_feature_size = image_feature_size
+        for name in ("max_length", "max_aspect_length", "max_images", "image_feature_size"):
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name))
         super().__init__(image_processor, tokenizer)
 
     @classmethod
@@ -107,7 +112,7 @@ class MultimodalProcessor(ProcessorMixin):
 
         Args:
             text: `"word_vectors"`, or the Hub id or folder of a transformer.
-            image: The name of an own image encoder, or the Hub id or folder of a vision backbone.
+            image: The name of an own image encoder, the Hub id or folder of a vision backbone, or `"precomputed"`.
             texts: The training texts, from which `"word_vectors"` takes its words.
             vocab_size: The number of words to keep.
             image_size: The height and width of the images in pixels, for this project's own encoders and timm. The
@@ -136,6 +141,8 @@ class MultimodalProcessor(ProcessorMixin):
                 tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
             if tokenizer.pad_token is None:
                 raise ValueError(f"{text}: the tokenizer has no token for padding: set its pad_token, and save it.")
+        if image == PrecomputedConfig.model_type:
+            kwargs = {"image_feature_size": PrecomputedConfig.hidden_size} | kwargs
         return cls(build_image_processor(image, image_size, crop), tokenizer, **kwargs)
 
     @property
@@ -150,7 +157,12 @@ class MultimodalProcessor(ProcessorMixin):
     @property
     def model_input_names(self) -> list[str]:
         text, aspect = ["input_ids", "attention_mask"], ["aspect_input_ids", "aspect_attention_mask"]
-        return [*text, *aspect, "pixel_values", "image_mask", *self.further_inputs]
+        return [*text, *aspect, self.image_input, "image_mask", *self.further_inputs]
+
+    @property
+    def image_input(self) -> str:
+        """The name of the tensor that `encode_images` makes of the images."""
+        return "pixel_values" if self.image_feature_size is None else "image_features"
 
     def __call__(
         self,
@@ -163,7 +175,7 @@ class MultimodalProcessor(ProcessorMixin):
 
         Args:
             images: For one post an image, a list of images or None. For B posts a list of B of these. An image is
-                anything that `load_image` reads.
+                anything that `load_image` reads, or with `image_feature_size` an array of so many numbers.
             text: A text, or a list of B texts. None or `""` means that a post has no text.
             aspect: A target or aspect, or a list of B of them, for aspect-level models. One aspect that is not in a
                 list is that of all B posts.
@@ -173,7 +185,8 @@ class MultimodalProcessor(ProcessorMixin):
 
         Returns:
             input_ids, attention_mask (B, L); aspect_input_ids, aspect_attention_mask (B, N) if aspect is given;
-            pixel_values (B, K, 3, H, W), image_mask (B, K) bool; the `further_inputs` of the architecture.
+            pixel_values (B, K, 3, H, W), or with `image_feature_size` image_features (B, K, 1, D), and image_mask
+            (B, K) bool; the `further_inputs` of the architecture.
 
         Raises:
             BadImageError: If an image cannot be decoded and `on_bad_image` is `"error"`.
@@ -194,8 +207,8 @@ class MultimodalProcessor(ProcessorMixin):
         encoded = self.encode_images(images, options["on_bad_image"], **options["images_kwargs"])
         encoded |= self.encode_further(posts)
         if text_kwargs["return_tensors"] is None:
-            pixel_values = list(encoded.pop("pixel_values"))
-            encoded = {"pixel_values": pixel_values} | {name: value.tolist() for name, value in encoded.items()}
+            images = list(encoded.pop(self.image_input))
+            encoded = {self.image_input: images} | {name: value.tolist() for name, value in encoded.items()}
         return BatchFeature(batch | encoded, tensor_type=text_kwargs["return_tensors"])
 
     def encode_text(self, texts: Sequence[str | None], max_length: int | None, **text_kwargs) -> dict[str, Any]:
@@ -233,7 +246,9 @@ class MultimodalProcessor(ProcessorMixin):
         self, posts: Sequence[Sequence], on_bad_image: str = "error", **images_kwargs
     ) -> dict[str, torch.Tensor]:
         """Encode B lists of images as pixel_values (B, K, 3, H, W) and image_mask (B, K), the part of `__call__` that
-        reads them."""
+        reads them. With `image_feature_size` they are lists of vectors, or None, and become image_features."""
+        if self.image_feature_size is not None:
+            return stack_vectors([self._keep(as_vectors(post)) for post in posts], self.image_feature_size)
         min_side = None
         if getattr(self.image_processor, "do_resize", False) and not {"do_resize", "size"} & images_kwargs.keys():
             # A JPEG may be decoded at reduced size, if resizing it afterwards still averages over several pixels.
@@ -252,12 +267,16 @@ class MultimodalProcessor(ProcessorMixin):
         pixel_values[image_mask] = pixels[: image_mask.sum()]
         return {"pixel_values": pixel_values, "image_mask": image_mask}
 
+    def _keep(self, images: Sequence) -> Sequence:
+        """Return the images of a post that are kept."""
+        if len(images) > self.max_images:
+            logger.warning_once(f"A post has {len(images)} images: the first {self.max_images} are kept.")
+        return images[: self.max_images]
+
     def _decode(self, post: Sequence, on_bad_image: str, min_side: int | None) -> list[np.ndarray]:
         """Decode the images of a post that are kept."""
-        if len(post) > self.max_images:
-            logger.warning_once(f"A post has {len(post)} images: the first {self.max_images} are kept.")
         arrays = []
-        for source in post[: self.max_images]:
+        for source in self._keep(post):
             try:
                 arrays.append(np.array(load_image(source, min_side)))
             except BadImageError as error:

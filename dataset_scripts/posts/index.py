@@ -60,6 +60,11 @@ def image_key(image: Any) -> int | None:
         return None
 
 
+def vector_keys(post: dict) -> list[int]:
+    """Return a hash of each vector that stands for an image of a post."""
+    return [hash_of("vector", vector.tobytes()) for vector in post.get("image_features", ())]
+
+
 def text_cell(table: PostTable, row: dict, name: str) -> str:
     """Return the text of a field in a row, "" if the cell is empty."""
     value = table.cell(row, name)
@@ -74,6 +79,7 @@ def content_id(table: PostTable, post: dict, row: dict) -> str:
         str(hash_of(image["bytes"])) if isinstance(image, dict) else os.path.relpath(image, table.image_dir)
         for image in post["images"]
     ]
+    images += [str(key) for key in vector_keys(post)]
     texts = [post["text"] or "", *(text_cell(table, row, name) for name in ("aspect", "caption"))]
     texts = [" ".join(text.split()) for text in texts]  # An editor may change the ends of lines.
     return f"{hash_of(*texts, *images):016x}"
@@ -156,15 +162,15 @@ class IndexBuilder:
             raise ValueError(f"the text is of the type {type(post['text']).__name__}; choose another --text_column")
         for name in ("text_label", "image_label"):
             index.classes.code(table.label(row, name))
-        keys = [image_key(image) for image in post["images"]]
+        keys, vectors = [image_key(image) for image in post["images"]], vector_keys(post)
         self.counts["images"] += len(keys)
         for image in (image for image, key in zip(post["images"], keys, strict=True) if key is None):
             self._count("absent", os.path.relpath(image, table.image_dir))
         text, aspect = (post["text"] or "").strip(), text_cell(table, row, "aspect")
-        if label < 0 or not (text or keys):
+        if label < 0 or not (text or keys or vectors):
             self._count("unlabelled" if label < 0 else "empty", f"{self.counts['rows'] + 1}")
             return
-        found = [key for key in keys if key is not None]
+        found = [*(key for key in keys if key is not None), *vectors]
         plain = normalise(text) or text
         content = hash_of(plain, aspect, *(str(key) for key in found))
         if table.columns["id"]:

@@ -19,10 +19,9 @@ from datasets import (
 from ..common_columns import FIELDS, find_columns, missing_columns
 from ..common_corpus import describe_build
 from ..common_posts import PostTable, class_names
-from ..common_schema import features
 from .index import SPLIT_OF, content_id, require_label, text_cell
 from .labels import Labels
-from .plan import PostsConfig, make_plan, shared_row
+from .plan import PostsConfig, make_plan, post_features, shared_row
 
 DESCRIPTION = "Posts of a dataset, with the columns that all corpora share."
 
@@ -100,7 +99,7 @@ def _map_row(row: dict, number: int, table: DatasetTable, classes: Labels, ids: 
 def _open(name: str, rows: Dataset | IterableDataset, config: PostsConfig) -> DatasetTable:
     """Return a split as a table whose images are not decoded."""
     columns = find_columns(list(rows.features), config.chosen_columns(), FIELDS, name)
-    if columns["text"] is None and columns["images"] is None:
+    if all(columns[name] is None for name in ("text", "images", "image_features")):
         raise missing_columns(("text", "images"), list(rows.features), name)
     for column in columns["images"] or ():
         feature = rows.features[column]
@@ -140,11 +139,10 @@ def _stream(
         names = config.label_names or table.classes.get("label")
         if names is None:
             raise ValueError(f"{name}: the classes of a stream are not known; give them, as label_names=[bad, good]")
-        extra = {name: Value("string") for name in ("caption", "group") if table.columns.get(name)}
         light = {"table": replace(table, rows=None)}
         posts = table.rows.filter(_has_label, fn_kwargs=light)
         posts = posts.map(_stream_row, fn_kwargs=light | {"names": list(names)}, remove_columns=posts.column_names)
-        streams[known[name]] = posts.cast(features(names, **extra))
+        streams[known[name]] = posts.cast(post_features(names, [table]))
     return streams
 
 

@@ -15,12 +15,17 @@ from ..common_columns import FIELDS, describe_columns
 from ..common_files import atomic_write, content_hash, join_names, option_path, read_json
 from ..common_posts import PostFile, PostTable, open_posts
 from ..common_rows import IMAGES
-from ..common_schema import features
+from ..common_schema import VECTORS, features
 from .drawn_splits import components, draw_splits
 from .index import SPLITS, IndexBuilder, PostIndex, contradictions, hash_of, require_label, text_cell
 from .labels import Labels
 
 SHARES = (0.8, 0.1, 0.1)
+EXTRA = {
+    "caption": Value("string"),
+    "group": Value("string"),
+    "image_features": VECTORS,
+}  # columns that a table may have
 
 
 @dataclass
@@ -32,6 +37,8 @@ class PostsConfig(BuilderConfig):
         text_column: Column of the texts; by default one with a usual name, as for the other columns. "none" means that
             there is no such column.
         image_columns: Column of the images, or several.
+        image_features_column: Column of vectors that stand for the images, if they were computed beforehand: lists of
+            numbers, or for several images lists of such lists.
         image_dir: Folder that image paths are relative to; the folder of the table if None.
         allow_absolute_paths: Whether image paths may be absolute or lead out of `image_dir`.
         label_names: Names of the classes in the order of their numbers.
@@ -46,6 +53,7 @@ class PostsConfig(BuilderConfig):
     image_columns: str | Sequence[str] | None = None
     label_column: str | None = None
     aspect_column: str | None = None
+    image_features_column: str | None = None
     caption_column: str | None = None
     id_column: str | None = None
     group_column: str | None = None
@@ -150,8 +158,13 @@ def make_plan(tables: Mapping[str, Sequence[PostTable]], config: PostsConfig) ->
         notes.append(f"{count} posts occur with different labels, each time on the same side: {join_names(examples)}")
     splits = _splits(index, [split for split, _ in listed], config, notes)
     notes += _rare_classes(index)
-    extra = {name: Value("string") for name in ("caption", "group") if any(t.columns.get(name) for _, t in listed)}
-    return Plan(index, splits, features(names, **extra), notes)
+    return Plan(index, splits, post_features(names, [table for _, table in listed]), notes)
+
+
+def post_features(names: Iterable[str], tables: Iterable[PostTable]) -> Features:
+    """Return the columns of the corpus of tables, with those of `EXTRA` that one of them has."""
+    found = {name for table in tables for name in EXTRA if table.columns.get(name)}
+    return features(names, **{name: kind for name, kind in EXTRA.items() if name in found})
 
 
 def _splits(index: PostIndex, given: list[str], config: PostsConfig, notes: list[str]) -> dict[str, np.ndarray]:
@@ -262,4 +275,6 @@ def shared_row(table: PostTable, row: dict, classes: Labels) -> dict[str, Any]:
     for name in ("caption", "group"):
         if table.columns.get(name):
             values[name] = text_cell(table, row, name).strip() or None
+    if "image_features" in post:
+        values["image_features"] = post["image_features"].tolist()
     return values

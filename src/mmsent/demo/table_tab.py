@@ -10,7 +10,7 @@ from shutil import copy2
 import gradio as gr
 
 from mmsent.dataset_scripts.common_posts import PostFile, open_posts
-from mmsent.inference.predict import check_aspect_column, predict_rows
+from mmsent.inference.predict import check_columns, predict_rows
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 from .memory import release_memory
@@ -78,7 +78,7 @@ def predict_table(
                 raise ValueError(f"Two images have the name {file.name}: rename one of them.")
             copy2(file, folder)
         posts = open_posts(Path(table), image_dir=Path(folder))
-        check_aspect_column(pipe, posts)
+        check_columns(pipe, posts)
         rows = iter(posts)
         first_rows = islice(rows, MAX_ROWS)
         while batch := dict(islice(first_rows, BATCH_SIZE)):

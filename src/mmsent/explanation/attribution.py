@@ -144,6 +144,8 @@ def explain_post(
 
 def _read_parts(model: MultimodalPreTrainedModel, processor: MultimodalProcessor, post: dict) -> tuple[str, list]:
     """Return the text and the images as the model reads them; empty if it does not read them."""
+    if processor.image_feature_size is not None and "image" in model.modalities:
+        raise ValueError("This model reads vectors in place of pictures: there are no pixels to explain.")
     text = prepare_text(post["text"], processor.text_steps or []) if "text" in model.modalities else ""
     images = post["images"][: processor.max_images] if "image" in model.modalities else []
     return text, [visible_part(load_image(image), processor) for image in images]

@@ -151,7 +151,8 @@ def predict_logits(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size:
         reads["aspects"] = "optional"
     for start in tqdm(range(0, len(posts), batch_size), unit="batch"):
         rows = posts.select(range(start, min(start + batch_size, len(posts))))
-        batch = [{name: row[name] for name in ("text", "images", "aspect")} for row in rows]
+        names = ("text", "images", "image_features", "aspect", *pipe.processor.columns)
+        batch = [{name: row[name] for name in names if name in row} for row in rows]
         if reads["aspects"] == "ignored":
             batch = [post | {"aspect": None} for post in batch]
         inputs = make_batch(pipe.processor, batch, allow_empty=True, **reads)

@@ -116,7 +116,7 @@ def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     if accelerator.is_main_process:
         print(f"The columns of {args.input} are read as {describe_columns(posts.columns)}", flush=True)
     pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
-    check_aspect_column(pipe, posts)
+    check_columns(pipe, posts)
     settings = describe_settings(args, posts, pipe, accelerator.num_processes)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with locked(args.output) if accelerator.is_main_process else nullcontext():
@@ -171,12 +171,18 @@ def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
     refuse_complete(output)
 
 
-def check_aspect_column(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
-    """Check that posts have aspects if the model needs them.
+def check_columns(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
+    """Check that posts have aspects, and vectors in place of images, if the model needs them.
 
     Raises:
         ValueError: If they have none.
     """
+    has_vectors = posts.columns["image_features"] is not None
+    if "image" in pipe.model.modalities and pipe.processor.image_feature_size is not None and not has_vectors:
+        raise ValueError(
+            f"The model reads vectors in place of pictures, and {posts.path} has no column image_features: name it "
+            "with --image_features_column."
+        )
     if reading(pipe.model)["aspects"] == "required" and posts.columns["aspect"] is None:
         raise ValueError(
             f"The model judges an aspect, and {posts.path} has no column aspect: name it with --aspect_column."

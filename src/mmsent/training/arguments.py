@@ -148,7 +148,7 @@ class ModelArguments:
     image_encoder: str = HfArg(
         default="small_cnn",
         help=f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or the Hub id or folder of a timm or transformers backbone or "
-        "of a trained model.",
+        "of a trained model; 'precomputed' reads the column image_features, vectors of image_hidden_size numbers.",
     )
     word_vectors: str | None = HfArg(default=None, help="GloVe or word2vec text file of the initial word vectors.")
     lora_rank: int | None = HfArg(default=None, help="Rank of a LoRA adapter on the pretrained encoders' attention.")
@@ -179,6 +179,7 @@ class DataArguments:
     dataset_kwargs: list[str] = name_values("Options of the corpus as NAME=VALUE, for example substitute_target=true.")
     text_column: str | None = column_of("text")
     image_columns: list[str] | None = column_of("images")
+    image_features_column: str | None = column_of("image_features")
     label_column: str | None = column_of("label")
     aspect_column: str | None = column_of("aspect")
     caption_column: str | None = column_of("caption")

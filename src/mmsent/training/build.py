@@ -15,9 +15,8 @@ from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
 from mmsent.evaluation.scores import score, single_numbers
 from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
-from mmsent.modeling.common_cnns import OWN_IMAGE_ENCODERS
 from mmsent.modeling.common_config import MultimodalConfig, own_fields
-from mmsent.modeling.common_encoders import backbone_config
+from mmsent.modeling.common_encoders import PrecomputedConfig, backbone_config, own_image_config
 from mmsent.modeling.common_loading import (
     check_finite,
     check_kinds,
@@ -68,6 +67,8 @@ def build(
             with naming("model_kwargs label_vectors"):
                 model.set_label_embeddings(fields["label_vectors"])
     else:
+        if config.reads_vectors:
+            processor_kwargs["image_feature_size"] = config.image_hidden_size
         processor = row.processor.from_backbones(
             args.text_encoder, args.image_encoder, texts, aspects=aspects, **processor_kwargs
         )
@@ -102,6 +103,7 @@ def model_fields(args: ModelArguments) -> dict[str, Any]:
     with naming("model_kwargs"):
         fields = parse_name_values(args.model_kwargs)
     names = set(own_fields(row.config)) - DERIVED_FIELDS - {"keys_to_ignore_at_inference"}  # the last is of the class
+    names |= {"image_hidden_size"} if args.image_encoder == PrecomputedConfig.model_type else set()
     names |= {"label_vectors"} & set(signature(row.classifier.from_backbones).parameters)
     unknown = sorted(set(fields) - names)
     if unknown:
@@ -147,8 +149,8 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
         else:
             text_config = backbone_config(args.text_encoder, "text")
     with naming(f"image_encoder={args.image_encoder}"):
-        own = OWN_IMAGE_ENCODERS.get(args.image_encoder)
-        image_config = own() if own else backbone_config(args.image_encoder, "image")
+        image_config = own_image_config(args.image_encoder, fields.get("image_hidden_size"))
+        image_config = image_config or backbone_config(args.image_encoder, "image")
     with naming("model_kwargs"):
         config = row.config(text_config=text_config, image_config=image_config, **fields)
     if config.text_hidden_size != text_config.hidden_size:

@@ -130,7 +130,11 @@ def processor_kwargs(args: ModelArguments) -> dict[str, Any]:
     with naming("processor_kwargs"):
         kwargs = parse_name_values(args.processor_kwargs)
     of_new = {"vocab_size", "pre_cut", "crop"}  # of a new processor only
-    names = {*signature(row.processor).parameters, "image_size", *of_new} - {"tokenizer", "image_processor"}
+    names = {*signature(row.processor).parameters, "image_size", *of_new} - {
+        "tokenizer",
+        "image_processor",
+        "image_feature_size",
+    }
     if args.init_from is not None:
         names -= of_new
     for name, value in kwargs.items():

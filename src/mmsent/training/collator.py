@@ -20,6 +20,10 @@ class PostCollator:
         """Return the texts that the model may read."""
         return [None if self.modalities == "image" else post["text"] for post in posts]
 
+    def vectors(self, posts: list[dict]) -> list[list | None]:
+        """Return the vectors that the model may read in place of images."""
+        return [None if self.modalities == "text" else post["image_features"] for post in posts]
+
     def __call__(self, posts: list[dict]) -> dict[str, torch.Tensor]:
         batch, processor = {"ids": [post["id"] for post in posts]}, self.processor
         if "text_features" in posts[0]:
@@ -27,7 +31,9 @@ class PostCollator:
             batch["attention_mask"] = mask.long()
         elif "text" in posts[0]:
             batch |= processor.encode_text(self.texts(posts), processor.max_length)
-        if "image_features" in posts[0]:
+        if processor.image_feature_size is not None:
+            batch |= processor.encode_images(self.vectors(posts))
+        elif isinstance(posts[0].get("image_features"), np.ndarray):  # those of a table are lists
             batch["image_features"], batch["image_mask"] = _pad([post["image_features"] for post in posts])
         elif "images" in posts[0]:
             images = [[] if self.modalities == "text" else post["images"] for post in posts]

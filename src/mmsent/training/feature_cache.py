@@ -77,7 +77,8 @@ def encode_features(
     columns = ["id", "text", "aspect", "label", "text_label", "image_label"]  # texts are grouped by length
     columns += [name for name in collator.processor.columns if name in corpus["train"].column_names]
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
-    for modality, column, source_class in (("text", "text", Texts), ("image", "images", Images)):
+    images = "image_features" if model.config.reads_vectors else "images"
+    for modality, column, source_class in (("text", "text", Texts), ("image", images, Images)):
         encoder = getattr(model.base_model, f"{modality}_encoder")
         if encoder in frozen:
             encoder.to(args.device).eval()

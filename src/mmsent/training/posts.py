@@ -19,6 +19,7 @@ from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.dataset_scripts.common_sources import load_source
 from mmsent.dataset_scripts.posts.plan import write_split_file
 from mmsent.modeling.common_loading import check_source
+from mmsent.modeling.common_processing import MultimodalProcessor
 
 from .arguments import DataArguments, RunArguments, check_metric
 from .run_folder import corpus_checksum, images_checksum
@@ -113,7 +114,8 @@ def load_posts(args: DataArguments, run_args: RunArguments) -> RunPosts:
     empty = [split for split, posts in outlines.items() if not len(posts)]
     if empty:
         raise ValueError(f"{args.dataset} has no post left in {', '.join(empty)}: see --on_bad_image and the corpus.")
-    if args.modalities != "text" and args.on_bad_image == "error" and not any(outlines["train"]["images"]):
+    pictures = any(outlines["train"]["images"]) or "image_features" in outlines["train"].column_names
+    if args.modalities != "text" and args.on_bad_image == "error" and not pictures:
         raise ValueError(
             f"{args.dataset} has no pictures here ({'; '.join(report['notes']) or 'no post names one'}): add them to "
             "data_dir, or train on the texts with --modalities text, or treat them as absent with --on_bad_image "
@@ -131,6 +133,28 @@ def check_columns(args: DataArguments, run_args: RunArguments, columns: Mapping[
             f"text_augmentation={args.text_augmentation}: the posts have no such column, only {', '.join(columns)}."
         )
     check_metric(run_args.metric_for_best_model, columns["label"].names)
+
+
+def check_vectors(posts: RunPosts, processor: MultimodalProcessor) -> None:
+    """Check that the training posts have the vectors that a model reads in place of images.
+
+    Raises:
+        ValueError: If they have none, or their first one has another length.
+    """
+    size, train = processor.image_feature_size, posts.outlines["train"]
+    if size is None:
+        return
+    if "image_features" not in train.column_names:
+        raise ValueError(
+            "image_encoder=precomputed: the posts have no column image_features, only "
+            f"{', '.join(train.column_names)}. Name it with --image_features_column."
+        )
+    lengths = (len(vector) for row in train.select_columns("image_features") for vector in row["image_features"] or ())
+    length = next(lengths, size)
+    if length != size:
+        raise ValueError(
+            f"image_features has {length} numbers per image: set model_kwargs image_hidden_size={length}."
+        )
 
 
 def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain, repeat
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import DatasetDict
 from safetensors import SafetensorError
 from transformers import TrainingArguments
@@ -281,7 +282,8 @@ def corpus_checksum(corpus: DatasetDict) -> str:
 
 
 def images_checksum(corpus: DatasetDict, file_hashes: Mapping[str, str] | None = None) -> str:
-    """Return the SHA-256 of the content of all images, in their order. Where the files lie does not matter.
+    """Return the SHA-256 of the content of all images, and of the vectors that take their place, in their order.
+    Where the files lie does not matter.
 
     Args:
         file_hashes: SHA-256 of image files by path, as `screen_images` gives them. Other files are read.
@@ -293,6 +295,9 @@ def images_checksum(corpus: DatasetDict, file_hashes: Mapping[str, str] | None =
                 counts = [len(images) for images in batch["images"]]
                 hashes = pool.map(_image_hash, chain.from_iterable(batch["images"]), repeat(file_hashes or {}))
                 digest.update(f"{split} {counts} {' '.join(hashes)}".encode())
+            if "image_features" in posts.column_names:
+                for batch in posts.select_columns("image_features").with_format("arrow").iter(1000):
+                    digest.update(_vectors_hash(batch["image_features"].combine_chunks()))
     return digest.hexdigest()
 
 
@@ -300,6 +305,12 @@ def _image_hash(image: dict, file_hashes: Mapping[str, str]) -> str:
     if image["bytes"] is None:
         return file_hashes.get(image["path"]) or content_hash(Path(image["path"]))
     return hashlib.sha256(image["bytes"]).hexdigest()
+
+
+def _vectors_hash(column: pa.ListArray) -> bytes:
+    """Return the SHA-256 of a column of lists of vectors."""
+    counts, numbers = column.value_lengths().fill_null(0), column.flatten().flatten()
+    return hashlib.sha256(counts.to_numpy().tobytes() + numbers.to_numpy(zero_copy_only=False).tobytes()).digest()
 
 
 def git_revision() -> str | None:
