@@ -8,7 +8,10 @@ import pytest
 from tiny import ROOT
 
 # A room imports only rooms that stand below it in this list, and itself.
-ROOMS = ["scripts", "hub", "training", "explanation", "inference", "evaluation", "dataset_scripts", "modeling"]
+ROOMS = [
+    *("scripts", "hub", "training", "figures", "explanation", "inference", "evaluation", "dataset_scripts"),
+    "modeling",
+]
 SCRIPTS = {
     *("train", "push_to_hub", "benchmarks", "docs"),
     *("mmsent.cli", "mmsent.__main__", "mmsent.demo", "mmsent.docs_tables"),

@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("mmsent.inference.evaluate", "score a trained model on a labelled corpus"),
     "compare": ("mmsent.evaluation.compare", "compare two models on the same posts"),
     "explain": ("mmsent.explanation.explain", "show which words and pixels support a label"),
+    "figures": ("mmsent.figures.command", "draw a figure of one of the papers"),
     "benchmark": ("mmsent.training.benchmark", "train a recipe with several seeds and write the scores"),
     "audit": ("mmsent.evaluation.audit", "report what to know about a corpus before trusting a score"),
     "export": ("mmsent.hub.export", "write a corpus as Parquet files with its images and a card"),

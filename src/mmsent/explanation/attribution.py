@@ -142,6 +142,24 @@ def explain_post(
     )
 
 
+@torch.no_grad()
+def attend_post(
+    model: MultimodalPreTrainedModel,
+    processor: MultimodalProcessor,
+    text: str | None = None,
+    images: Sequence[Any] = (),
+    aspect: str | None = None,
+) -> tuple[list[str], list[Image.Image], list[Hop]]:
+    """Return the pieces of a text, the images as the model reads them, and the attention by hop of `explain_post`."""
+    post = {"text": text, "images": list(images), "aspect": aspect}
+    batch = make_batch(processor, [post], **reading(model))
+    read_text, read_images = _read_parts(model, processor, post)
+    pieces, _ = split_text(read_text, processor)
+    with _evaluation_mode(model):
+        hops = _hops(model, batch, model(**batch), [tokens for _, tokens in pieces])
+    return [piece for piece, _ in pieces], read_images, hops
+
+
 def _read_parts(model: MultimodalPreTrainedModel, processor: MultimodalProcessor, post: dict) -> tuple[str, list]:
     """Return the text and the images as the model reads them; empty if it does not read them."""
     if processor.image_feature_size is not None and "image" in model.modalities:

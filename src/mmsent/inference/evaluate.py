@@ -12,9 +12,11 @@ import json
 import shlex
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import accelerator as torch_accelerator
@@ -146,7 +148,13 @@ def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict
 
 def predict_logits(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size: int) -> np.ndarray:
     """Return the logits (N, C) of the posts, those that say nothing included, as train.py does."""
-    reads, logits = reading(pipe.model), []
+    outputs = (pipe.forward(inputs) for inputs in batches(pipe, posts, batch_size))
+    return np.concatenate([output["both"].float().numpy() for output in outputs])
+
+
+def batches(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the model inputs of the posts of a corpus, batch by batch."""
+    reads = reading(pipe.model)
     if reads["aspects"] == "required":  # train.py scores posts without an aspect too
         reads["aspects"] = "optional"
     for start in tqdm(range(0, len(posts), batch_size), unit="batch"):
@@ -155,9 +163,7 @@ def predict_logits(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size:
         batch = [{name: row[name] for name in names if name in row} for row in rows]
         if reads["aspects"] == "ignored":
             batch = [post | {"aspect": None} for post in batch]
-        inputs = make_batch(pipe.processor, batch, allow_empty=True, **reads)
-        logits.append(pipe.forward(inputs)["both"].float().numpy())
-    return np.concatenate(logits)
+        yield make_batch(pipe.processor, batch, allow_empty=True, **reads)
 
 
 def worst_posts(
