@@ -7,7 +7,6 @@ import pytest
 import tiny
 from datasets import ClassLabel, Dataset
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from mmsent.explanation.attribution import Hop, attend_post, explain_post
@@ -74,8 +73,8 @@ def test_label_embeddings(embedding_model):
         assert np.allclose(drawn.get_offsets(), points[np.array(posts["label"]) == label])
     assert len({drawn.get_paths()[0].vertices.tobytes() for drawn in axis.collections}) == 3  # readable without colour
     assert [text.get_text() for text in axis.texts] == list(posts["anp"])
-    renderer = axis.figure.canvas.get_renderer()
-    boxes = [Text.get_window_extent(text, renderer) for text in axis.texts]
+    axis.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axis.texts]
     assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
     window = axis.get_window_extent()
     assert all(window.x0 <= box.x0 and box.x1 <= window.x1 for box in boxes)
@@ -146,7 +145,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert 'pip install "mmsent[figures]"' in capsys.readouterr().err
     for words in (
         ["best-models", "--output", "a.gif"],
-        "class-scores a --models b --names c d --ids 1 --output a.png".split(),
+        ["class-scores", "a", "--models", "b", "--names", "c", "d", "--ids", "1", "--output", "a.png"],
     ):
         with pytest.raises(SystemExit):
             command.parse_arguments(words)

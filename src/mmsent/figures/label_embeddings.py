@@ -8,7 +8,7 @@ import torch
 from datasets import Dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from sklearn.manifold import TSNE
 
@@ -19,6 +19,7 @@ from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 from .style import COLORS, MARKERS
 
 DIRECTIONS = [2 * math.pi * number / 16 for number in range(16)]
+FAR = 9  # pixels from which a line leads from a point to its name
 STEPS = range(40)  # how far a name may move from its point, in steps of 3 pixels
 
 
@@ -72,11 +73,10 @@ def write_names(axis, points: np.ndarray, names: list[str]) -> None:
     renderer, window = figure.canvas.get_renderer(), axis.get_window_extent()
     places = axis.transData.transform(points)
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in places]
-    line = {"arrowstyle": "-", "linewidth": 0.4, "color": "0.5", "shrinkA": 0, "shrinkB": 2}
     for point, place, name in zip(points, places, names, strict=True):
-        style = {"textcoords": "offset points", "fontsize": 6, "ha": "center", "va": "center", "arrowprops": line}
+        style = {"textcoords": "offset points", "fontsize": 6, "ha": "center", "va": "center"}
         text = axis.annotate(name, point, (0, 0), **style)
-        extent = Text.get_window_extent(text, renderer)  # without the line
+        extent = text.get_window_extent(renderer)
         size = np.array([extent.width, extent.height])
         for offset in _offsets(size):
             corner = place + offset - size / 2
@@ -86,6 +86,10 @@ def write_names(axis, points: np.ndarray, names: list[str]) -> None:
                 break
         text.set_position(offset * 72 / figure.dpi)
         taken.append(box)
+        end = place.clip(box.min, box.max)
+        if np.linalg.norm(end - place) > FAR:
+            ends = np.stack([point, axis.transData.inverted().transform(end)])
+            axis.add_artist(Line2D(*ends.T, linewidth=0.4, color="0.5", zorder=1))
 
 
 def _offsets(size: np.ndarray) -> Iterator[np.ndarray]:
