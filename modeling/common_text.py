@@ -55,8 +55,8 @@ TEXT_STEPS: dict[str, Callable[[str], str]] = {
     # ftfy: "cafÃ©" becomes "café"; HTML escapes and curly quotation marks become plain characters
     "fix_encoding": lambda text: _package("ftfy", "fix_encoding").fix_text(text),
     "strip_links": lambda text: _LINK.sub(" ", text),  # the three strip steps are the cleaning of MultiSentiNet
-    # '<a href="http://…" rel="nofollow">here</a>' becomes "href rel here", and a bare link "href". The MVSO study has the
-    # words href and rel in place of links; that they are the attributes of the HTML in Flickr's texts is our reading.
+    # '<a href="http://…" rel="nofollow">here</a>' becomes "href rel here", and a bare link "href". The MVSO study has
+    # the words href and rel in place of links; that they are the attributes of Flickr's HTML is our reading.
     "links_to_words": _links_to_words,
     "strip_mentions": lambda text: _MENTIONS.sub(" ", text),
     "strip_hashtags": lambda text: _HASHTAGS.sub(" ", text),
