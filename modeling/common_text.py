@@ -23,6 +23,8 @@ _LINK = regex.compile(
 _NAME = r"\w+(?:['’\-]\w+)*"
 _MENTIONS = regex.compile(rf"(?<![0-9A-Za-z_])(?:[@＠](?=[\p{{L}}\p{{N}}_]){_NAME})+")
 _HASHTAGS = regex.compile(rf"(?<![0-9A-Za-z_&])(?:[#＃](?=[\p{{N}}_]*\p{{L}}){_NAME})+")
+# Closing quotation marks and brackets belong to the sentence that they close.
+_SENTENCE_END = regex.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[”’」』）]*\s*|\s*\n\s*")
 _CHINESE = regex.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
 
 
@@ -89,3 +91,13 @@ def prepare_text(text: str | None, steps: Sequence[str] = ()) -> str:
     for step in steps:
         text = TEXT_STEPS[step](text)
     return " ".join(text.split()) if steps else text
+
+
+def sentence_starts(text: str) -> list[int]:
+    """Return the positions in a text at which its sentences begin, except for the first.
+
+    A sentence ends after `.`, `!`, `?` or `…` where a blank follows, after `。`, `！` or `？`, and at the end of a
+    line. The rule does not know abbreviations: "Dr. Who" is cut.
+    """
+    end = len(text.rstrip())
+    return [match.end() for match in _SENTENCE_END.finditer(text) if match.start() and match.end() < end]
