@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 from .common_backbones import BackbonesMixin
 from .common_config import MultimodalConfig
 from .common_encoders import ImageEncoder, TextEncoder
-from .common_layers import FeatureNorm
+from .common_layers import ContextAttention, FeatureNorm
 from .common_loading import follow_umask
 from .common_word_vectors import WordVectors
 
@@ -235,6 +235,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, ContextAttention):
+            init.normal_(module.query, std=module.query.numel() ** -0.5)
         elif isinstance(module, WordVectors):
             # This is the spread of GloVe's vectors. With a tenth of it, an attention that the text guides learns much
             # later: on the sample posts that only both modalities decide, 34 % instead of 100 % after 10 epochs.
