@@ -50,6 +50,7 @@ BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
     Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
+    Architecture("multi_sentinet", "MultiSentiNet", BOTH, "Xu, Mao", "CIKM", 2017),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
     Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
     Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
