@@ -66,9 +66,11 @@ def train(
     weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
 
     set_seed(run_args.seed)
-    processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)), posts.aspects())
+    texts, aspects = posts.texts(model_args.architecture), posts.aspects()
+    processor, model = build(model_args, texts, dict(enumerate(posts.label_names)), aspects)
     if model.reads_aspect:
         model.config.aspects = posts.frequent_aspects()
+    model.config.columns = posts.filled(processor.columns) or None
     model.config.modalities = data_args.modalities
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:

@@ -43,7 +43,7 @@ from .trainer import MultimodalTrainer
 
 # Fields of a config that follow from the encoders, the corpus and other arguments.
 DERIVED_FIELDS = {
-    *("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects"),
+    *("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects", "columns"),
     "score_temperature",
 }
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.dataset_scripts.common_sources import load_source
 from mmsent.dataset_scripts.posts.plan import write_split_file
+from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_loading import check_source
 
 from .arguments import DataArguments, RunArguments, check_metric
@@ -54,13 +56,19 @@ class RunPosts:
         """The class index of every post, by split."""
         return {split: list(outline["label"]) for split, outline in self.outlines.items()}
 
-    def texts(self) -> Iterator[str]:
-        """Return the training texts."""
-        return iter(self.outlines["train"]["text"])
+    def texts(self, architecture: str) -> Iterator[str | None]:
+        """Return the training texts, and those of further columns whose words the architecture reads."""
+        columns = self.filled(ARCHITECTURES[architecture].processor.text_columns)
+        return chain.from_iterable(self.outlines["train"][name] for name in ("text", *columns))
 
     def aspects(self) -> Iterator[str]:
         """Return the aspects of the training posts, whose words the texts may never use."""
         return filter(None, self.outlines["train"]["aspect"])
+
+    def filled(self, columns: Iterable[str]) -> list[str]:
+        """Return those of these columns that are not empty in the training posts."""
+        train = self.outlines["train"]
+        return [name for name in columns if name in train.column_names and any(train[name])]
 
     def write_splits(self, output_dir: Path) -> None:
         """Write the ids of each split of a table of posts into the folder of the run, for `splits=` of another run."""

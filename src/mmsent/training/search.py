@@ -175,7 +175,7 @@ def _trainer(
         for name, value in ({} if trial is None else suggest(trial, space)).items():
             if not hasattr(run_args, name):
                 _set(trial_args, run_args, name, value)
-        model = build(trial_args, posts.texts(), names, posts.aspects())[1]
+        model = build(trial_args, posts.texts(model_args.architecture), names, posts.aspects())[1]
         model.set_loss(weights, search_args.label_smoothing_factor)
         return model
 
@@ -183,7 +183,7 @@ def _trainer(
         scores.append(metrics[metric])
         return pick(scores)
 
-    processor, model = build(model_args, posts.texts(), names, posts.aspects())
+    processor, model = build(model_args, posts.texts(model_args.architecture), names, posts.aspects())
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:
         search_posts.splits = encode_features(
