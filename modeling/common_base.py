@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -70,8 +71,9 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
-    # Whether the model reads only the last states of a BiLSTM that the text encoder contains, which are then stored.
-    pools_tokens = False
+    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens, or
+    # the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
+    pools_tokens: Literal["mean", "last"] | None = None
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
     # How the weights matched those of the checkpoint, until the model is trained, see `check_weights`.
@@ -116,7 +118,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             aspect_attention_mask: (B, N) The mask of the aspects. A row of zeros means that there is no aspect.
             pixel_values: (B, K, 3, H, W) The images.
             image_mask: (B, K) bool. False means that the slot is empty.
-            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`.
+            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; (B, 1, D) if `pools_tokens`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
             kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`
