@@ -25,7 +25,7 @@ class BackbonesMixin:
         word_vectors: str | Path | None = None,
         **config_kwargs,
     ) -> "BackbonesMixin":
-        """Build a new model on pretrained or new encoders.
+        """Build a new model on pretrained or new encoders. Those that the architecture does not read are not built.
 
         Args:
             text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
@@ -41,17 +41,17 @@ class BackbonesMixin:
             ValueError: If the config does not have a field, or if `word_vectors` is combined with a transformer.
         """
         check_fields(cls.config_class, config_kwargs)
-        text_backbone = image_backbone = None
+        text_backbone = image_backbone = text_config = image_config = None
         if text == "word_vectors":
             text_config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
             text_config.hidden_size = config_kwargs.get("text_hidden_size") or text_config.hidden_size
         elif word_vectors is not None:
             raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
-        else:
+        elif "text" in cls.input_modalities:
             text_backbone, text_config = load_backbone(text, "text")
         if image in OWN_IMAGE_ENCODERS:
             image_config = OWN_IMAGE_ENCODERS[image](image_size=image_size[0])
-        else:
+        elif "image" in cls.input_modalities:
             image_backbone, image_config = load_backbone(image, "image")
             config_kwargs |= image_sizes(image_backbone, image_size)
 

@@ -140,15 +140,18 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
             check_run(args.init_from)
         with naming("model_kwargs"):
             return row.config.from_dict(saved.to_dict() | fields)
+    image_config = None  # an encoder that the architecture does not read is not built
     with naming(f"text_encoder={args.text_encoder}"):
-        if args.text_encoder == "word_vectors":
+        if args.text_encoder == "word_vectors" or "text" not in row.reads:
             size = fields.get("text_hidden_size") or WordVectorsConfig.hidden_size
             text_config = WordVectorsConfig(hidden_size=size)
         else:
             text_config = backbone_config(args.text_encoder, "text")
     with naming(f"image_encoder={args.image_encoder}"):
-        own = OWN_IMAGE_ENCODERS.get(args.image_encoder)
-        image_config = own() if own else backbone_config(args.image_encoder, "image")
+        if args.image_encoder in OWN_IMAGE_ENCODERS:
+            image_config = OWN_IMAGE_ENCODERS[args.image_encoder]()
+        elif "image" in row.reads:
+            image_config = backbone_config(args.image_encoder, "image")
     with naming("model_kwargs"):
         config = row.config(text_config=text_config, image_config=image_config, **fields)
     if config.text_hidden_size != text_config.hidden_size:
