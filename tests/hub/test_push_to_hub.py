@@ -102,6 +102,7 @@ def test_a_card_is_complete(architecture, card_of, trained):
     assert (
         "\n\n# name\n\nThis model reads a text (images were not used) and predicts one of 3 sentiment labels." in card
     )
+    assert tuple(re.findall(r"`\w+` for (\w+)s", card)) == tiny.reads(architecture)
     for section in ("How to use it", "Labels", "Scores", "Limitations, as measured", "Training"):
         assert f"\n\n## {section}\n" in card
     low, high = scores["accuracy_interval"]
@@ -123,6 +124,12 @@ def test_the_card_of_a_run_without_precision_and_recall(card_of, trained):
     card = card_of("comn", run=run)
     assert "|\n\n## Limitations, as measured\n" in card
     assert "| recall |" not in card
+
+
+def test_the_card_names_every_encoder(card_of):
+    assert "the encoders `word_vectors` for texts and `small_cnn` for images, and" in card_of("comn")
+    images = "`word_vectors` for texts and `small_cnn` and `small_cnn` for images, and"
+    assert images in card_of("multi_sentinet")
 
 
 def test_the_text_of_the_example_is_quoted(card_of):

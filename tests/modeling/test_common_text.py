@@ -36,6 +36,12 @@ STEPS = {
         ("awww.so cute, www... me@www.org", "awww.so cute, www... me@www.org"),
         ("https and pic.twitter.com are words", "https and pic.twitter.com are words"),
     ],
+    "links_to_words": [
+        ('Seen <a href="http://a.org/b?rel=c" rel="nofollow">here</a>.', "Seen href rel here ."),
+        ("<A rel='x' HREF = http://a.org >http://a.org</A > now", "rel href href now"),
+        ("http://t.co/aB3 and www.site.org", "href and href"),
+        *[(text, text) for text in ["a < b <b>bold</b> <abbr>x</abbr> the word href= stays"]],
+    ],
     "strip_mentions": [
         ("RT @user: hello", "RT : hello"),
         (".@User_1 @2nd hello@", ". hello@"),

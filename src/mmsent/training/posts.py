@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset, config
 
 from mmsent.dataset_scripts import CORPORA
@@ -141,7 +140,17 @@ def check_columns(args: DataArguments, run_args: RunArguments, columns: Mapping[
     check_metric(run_args.metric_for_best_model, columns["label"].names)
 
 
-def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:
-    """Return the rows of `logits` (N, C) in which the label has a probability above the threshold."""
-    probabilities = torch.as_tensor(logits).float().softmax(-1)
-    return (probabilities[range(len(labels)), labels] > threshold).nonzero().flatten().tolist()
+def confident_rows(scores: np.ndarray, labels: list[int], threshold: float) -> list[int]:
+    """Return the rows of `scores` (N, C) in which the score of the label is above the threshold."""
+    return np.flatnonzero(scores[range(len(labels)), labels] > threshold).tolist()
+
+
+def progressive_rows(scores: np.ndarray, ids: Iterable[str], seed: int) -> list[int]:
+    """Return the rows of `scores` (N, C) that PCNN keeps: with the probability min(1, exp(s1 - s2) - 1), where s1 and
+    s2 are the two highest scores of a post.
+
+    The label does not matter. Whether a post is kept depends on the seed, its id and its scores only.
+    """
+    second, first = np.sort(scores, 1)[:, -2:].T  # (N,) each
+    draws = [np.random.default_rng([seed, *id.encode()]).random() for id in ids]
+    return np.flatnonzero(draws < np.expm1(first - second)).tolist()

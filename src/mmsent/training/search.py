@@ -131,6 +131,7 @@ def _check(model_args: ModelArguments, data_args: DataArguments, run_args: RunAr
         "streaming": posts.streamed,
         "lora_rank": model_args.lora_rank is not None,
         "min_confidence": data_args.min_confidence is not None,
+        "keep_progressively": data_args.keep_progressively,
     }
     for name in filter(conflicts.get, conflicts):
         raise ValueError(f"search cannot be combined with {name}.")
