@@ -53,6 +53,7 @@ _ROWS = (
     Architecture("early_fusion", "EarlyFusion", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
     Architecture("late_fusion", "LateFusion", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
     Architecture("ccr", "CCR", BOTH, "You, Luo, Jin, Yang", "WSDM", 2016),
+    Architecture("t_lstm", "TLSTM", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
     Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
     Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
     Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),

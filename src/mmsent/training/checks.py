@@ -54,7 +54,9 @@ def check_model(model_args: ModelArguments, data_args: DataArguments, run_args: 
         if len(trained) == 2:
             raise ValueError(NEEDS_FROZEN)
     if run_args.lbfgs and (trained or getattr(config, "dropout", 0)):
-        raise ValueError("lbfgs needs frozen encoders and no dropout: model_kwargs freeze_text=true freeze_image=true.")
+        raise ValueError(
+            "lbfgs needs frozen encoders and no dropout: model_kwargs freeze_text=true freeze_image=true."
+        )
     pretrained = [name for name in trained if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
     needs = {"lora_rank": model_args.lora_rank, "activation_checkpointing": run_args.activation_checkpointing or None}
     for name, value in needs.items():
@@ -94,7 +96,10 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
         for name in filter(conflicts.get, conflicts):
             raise ValueError(f"streaming cannot be combined with {name}, which needs all training posts at once.")
         adapt_arguments(run_args)
-    rules = {"min_confidence": data_args.min_confidence is not None, "keep_progressively": data_args.keep_progressively}
+    rules = {
+        "min_confidence": data_args.min_confidence is not None,
+        "keep_progressively": data_args.keep_progressively,
+    }
     chosen = [name for name, is_set in rules.items() if is_set]
     if chosen and model_args.init_from is None:
         raise ValueError(f"{chosen[0]} needs init_from: an untrained model is confident of nothing.")
