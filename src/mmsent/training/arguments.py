@@ -150,6 +150,11 @@ class ModelArguments:
         help=f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or the Hub id or folder of a timm or transformers backbone or "
         "of a trained model.",
     )
+    further_image_encoders: list[str] = name_values(
+        "Further image encoders of an architecture that has several, as NAME=ID or NAME=FOLDER, for example "
+        "scene=FOLDER of multi_sentinet; by default each starts as image_encoder does. All read the images as the "
+        "processor of image_encoder makes them."
+    )
     word_vectors: str | None = HfArg(default=None, help="GloVe or word2vec text file of the initial word vectors.")
     lora_rank: int | None = HfArg(default=None, help="Rank of a LoRA adapter on the pretrained encoders' attention.")
     lora_alpha: float | None = HfArg(default=None, help="Alpha of LoRA; twice the rank by default.")

@@ -54,10 +54,9 @@ def check_model(model_args: ModelArguments, data_args: DataArguments, run_args: 
         if len(trained) == 2:
             raise ValueError(NEEDS_FROZEN)
     if run_args.lbfgs and (trained or getattr(config, "dropout", 0)):
-        raise ValueError(
-            "lbfgs needs frozen encoders and no dropout: model_kwargs freeze_text=true freeze_image=true."
-        )
-    pretrained = [name for name in trained if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
+        raise ValueError("lbfgs needs frozen encoders, no dropout: model_kwargs freeze_text=true freeze_image=true.")
+    names = [name for part in trained for name in (config.image_encoders if part == "image" else (part,))]
+    pretrained = [name for name in names if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
     needs = {"lora_rank": model_args.lora_rank, "activation_checkpointing": run_args.activation_checkpointing or None}
     for name, value in needs.items():
         if value is not None and not pretrained:

@@ -188,7 +188,8 @@ def _pretrained(preset: str, size: str, aspect: bool, facts: Facts, model: dict)
 
 def missing_encoders(arguments: ModelArguments) -> list[str]:
     """Return the encoders that are neither on this machine nor on a Hub that answers."""
-    names = (arguments.text_encoder, arguments.image_encoder)
+    further = [word.partition("=")[2] for word in arguments.further_image_encoders]
+    names = (arguments.text_encoder, arguments.image_encoder, *further)
     return [name for name in names if "/" in name and not Path(name).is_dir() and not _is_available(name)]
 
 

@@ -136,18 +136,20 @@ class MultimodalTrainer(ExactResumeTrainer):
 
 
 def share_batch_norm(model: MultimodalPreTrainedModel, args: RunArguments) -> None:
-    """Make the BatchNorm of a trained image encoder use the batches of all processes for its statistics.
+    """Make the BatchNorm of trained image encoders use the batches of all processes for its statistics.
 
     PyTorch can do this on GPUs only. On CPUs a warning says that each process has its own statistics. The names of
     the weights do not change.
     """
-    encoder = model.base_model.image_encoder
-    if args.world_size == 1 or encoder is None or encoder in model.frozen_encoders():
+    if args.world_size == 1 or model.config.freeze_image:
         return
-    if not any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+    encoders = model.encoders("image").values()
+    encoders = [encoder for encoder in encoders if any(isinstance(m, _BatchNorm) for m in encoder.modules())]
+    if not encoders:
         return
     if args.device.type == "cuda":
-        encoder.backbone = convert_sync_batchnorm(encoder.backbone)  # This keeps what timm's layers do after the norm.
+        for encoder in encoders:  # This keeps what timm's layers do after the norm.
+            encoder.backbone = convert_sync_batchnorm(encoder.backbone)
     elif args.process_index == 0:
         logger.warning(
             "The image encoder's BatchNorm takes its statistics from the posts of each process alone: on CPUs, %d "
