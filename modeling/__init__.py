@@ -52,6 +52,7 @@ _ROWS = (
     Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
     Architecture("multi_sentinet", "MultiSentiNet", BOTH, "Xu, Mao", "CIKM", 2017),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
+    Architecture("pcnn", "PCNN", ("image",), "You, Luo, Jin, Yang", "AAAI", 2015),
     Architecture("early_fusion", "EarlyFusion", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
     Architecture("late_fusion", "LateFusion", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
     Architecture("ccr", "CCR", BOTH, "You, Luo, Jin, Yang", "WSDM", 2016),

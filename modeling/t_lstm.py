@@ -155,7 +155,7 @@ class TreeLSTM(nn.Module):
             attentions.append(weights)
         height, slot = nodes[..., 2].max(1)  # (B,)
         root = torch.where(height > 0, tokens.shape[1] + slot, 0)[:, None, None]
-        h, _ = states.take_along_dim(root, 1).squeeze(1).chunk(2, -1)
+        h = states.chunk(2, -1)[0].take_along_dim(root, 1).squeeze(1)
         attention = torch.cat(attentions, 1).take_along_dim(root, 1).squeeze(1)
         return h, attention, matching_loss(tokens, word_keys, region_mask)
 
