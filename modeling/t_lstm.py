@@ -1,7 +1,7 @@
 """T-LSTM: an LSTM over the tree of a sentence, whose every node attends to the regions of the image.
 
 You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured Recursive Neural
-Networks*. ACM Multimedia 2016, https://doi.org/10.1145/2964284.2964288.
+Networks*. ACM MM 2016, https://doi.org/10.1145/2964284.2964288.
 
 No code was published. A node is a binary Tree-LSTM (Tai et al., ACL 2015) with the input [word; visual], where the
 word is zero at inner nodes and the children's states are zero at leaves:
@@ -177,11 +177,10 @@ def matching_loss(tokens: torch.Tensor, keys: torch.Tensor, region_mask: torch.T
         keys: (B, M, D) The regions, projected.
         region_mask: (B, M) bool The regions that exist.
     """
-    tokens, keys = tokens.float(), keys.float()
     is_word = tokens.abs().sum(-1) > 0  # (B, L)
 
     def scores(keys: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        best = (tokens @ keys.mT).masked_fill(~mask.unsqueeze(1), torch.finfo(torch.float32).min).amax(2)  # (B, L)
+        best = (tokens @ keys.mT).float().masked_fill(~mask.unsqueeze(1), torch.finfo(torch.float32).min).amax(2)
         return masked_mean((best * mask.any(1, keepdim=True)).unsqueeze(-1), is_word).squeeze(-1)  # (B,)
 
     others = region_mask.roll(-1, 0)
