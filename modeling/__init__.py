@@ -15,7 +15,7 @@ class Architecture:
     Args:
         name: The name of the file, which is also the `model_type`.
         prefix: The beginning of the names of the classes, as in `CoMNConfig`.
-        reads: The modalities that the architecture reads.
+        reads: The modalities that the architecture reads, its `input_modalities`, and "aspect" if it `reads_aspect`.
         authors, venue, year: The paper.
     """
 
@@ -46,7 +46,7 @@ class Architecture:
         return getattr(import_module(f".{self.name}", __name__), self.prefix + suffix)
 
 
-BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
+TEXT, BOTH, ASPECT = ("text",), ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
     Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
@@ -61,6 +61,7 @@ _ROWS = (
     Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),
     Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
     Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
+    Architecture("lstm", "LSTM", TEXT, "Xu, Mao, Chen", "AAAI", 2019),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 

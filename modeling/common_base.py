@@ -46,6 +46,8 @@ class MultimodalOutput(ModelOutput):
 class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     """The base of every architecture: it encodes text, aspect and images, and the subclass implements `fuse`.
 
+    An architecture that reads one modality says so in `input_modalities`: `("text",)` or `("image",)`.
+
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
     the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
     if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
@@ -86,10 +88,12 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         return (model, model.loading_report) if output_loading_info else model
 
     def add_encoders(self, config: MultimodalConfig, text: bool = True, image: bool = True) -> None:
-        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read.
+        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read: what
+        is not in `input_modalities`, or here False.
 
         Each further image encoder has an encoder and a norm too, for example `scene_encoder` and `scene_norm`.
         """
+        text, image = text and "text" in self.input_modalities, image and "image" in self.input_modalities
         self.text_encoder = TextEncoder(config.text_config) if text else None
         for name in config.image_encoders:
             encoder_config, size = getattr(config, f"{name}_config"), getattr(config, f"{name}_hidden_size")

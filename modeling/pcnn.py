@@ -1,12 +1,12 @@
 """PCNN: a convolutional network for the image, which is trained again on the posts of which it is sure.
 
-You, Luo, Jin, Yang: *Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred Deep Networks*.
-AAAI 2015, https://arxiv.org/abs/1509.06041.
+You, Luo, Jin, Yang: *Robust Image Sentiment Analysis Using Progressively Trained and Domain Transferred Deep
+Networks*. AAAI 2015, https://arxiv.org/abs/1509.06041.
 
-No code was published. The network is the encoder `"lrn_cnn"` at 227 pixels and fully connected layers of 512, 512 and
-24. Progressive training is a second run from the trained model: `train.py --init_from RUN --keep_progressively true`
-keeps a post with the probability min(1, exp|s1 - s2| - 1), where s1 and s2 are the scores of the two classes. With more
-than two classes they are the two highest scores; this is this project's reading.
+No code was published. The network is the encoder `"lrn_cnn"` at 227 pixels and fully connected layers of 512, 512
+and 24. Progressive training is a second run from the trained model: `train.py --init_from RUN --keep_progressively
+true` keeps a post with the probability min(1, exp|s1 - s2| - 1), where s1 and s2 are the scores of the two classes.
+With more than two classes they are the two highest scores, which is this project's reading.
 """
 
 from itertools import pairwise

@@ -1,7 +1,7 @@
 """T-LSTM: an LSTM over the tree of a sentence, whose every node attends to the regions of the image.
 
-You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured Recursive Neural
-Networks*. ACM MM 2016, https://doi.org/10.1145/2964284.2964288.
+You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured Recursive
+Neural Networks*. ACM MM 2016, https://doi.org/10.1145/2964284.2964288.
 
 No code was published. A node is a binary Tree-LSTM (Tai et al., ACL 2015) with the input [word; visual], where the
 word is zero at inner nodes and the children's states are zero at leaves:

@@ -199,7 +199,9 @@ class DataArguments:
         "'missing' keeps the post without the image.",
     )
     modalities: Literal["both", "text", "image"] = HfArg(
-        default="both", help="Parts of a post that the model reads, in training and in evaluation."
+        default="both",
+        help="Parts of a post that the model reads, in training and in evaluation; by default those that the "
+        "architecture reads.",
     )
     image_augmentation: list[str] = HfArg(
         default_factory=list,
