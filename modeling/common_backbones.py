@@ -40,8 +40,8 @@ class BackbonesMixin:
         Args:
             text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
                 which the layers that read the text alone are then used.
-            image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`, or the Hub id or folder of a vision backbone of timm or
-                transformers, or of a model of this project.
+            image: `"small_cnn"`, `"alexnet"`, `"raw_cnn"` or `"lrn_cnn"`, or the Hub id or folder of a vision backbone
+                of timm or transformers, or of a model of this project.
             tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
             image_size: The height and width in pixels of the images that the processor makes.
             word_vectors: A text file of GloVe or word2vec to start from, if `text` is `"word_vectors"`.

@@ -73,8 +73,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
-    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens, or
-    # the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
+    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens,
+    # or the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
     pools_tokens: Literal["mean", "last"] | None = None
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
@@ -122,7 +122,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             aspect_attention_mask: (B, N) The mask of the aspects. A row of zeros means that there is no aspect.
             pixel_values: (B, K, 3, H, W) The images.
             image_mask: (B, K) bool. False means that the slot is empty.
-            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; (B, 1, D) if `pools_tokens`.
+            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; or (B, 1, D) if the
+                model has `pools_tokens`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
             kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`
