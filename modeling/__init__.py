@@ -49,6 +49,8 @@ class Architecture:
 BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+    Architecture("cnn_multi", "CNNMulti", BOTH, "Cai, Xia", "NLPCC", 2015),
+    Architecture("dnn_lr", "DNNLR", BOTH, "Yu, Lin, Meng, Zhao", "Algorithms", 2016),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
     Architecture("gated_fusion", "GatedFusion", BOTH, "Graesser, Gupta, Sharma, Bakhturina", "arXiv", 2017),
     Architecture("mdse", "MDSE", BOTH, "Li et al.", "ICASSP", 2024),

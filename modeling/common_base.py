@@ -48,7 +48,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
     the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
     if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
-    their mask (B, N) bool; if the class names `further_inputs`, it gets these by name, None where they are not given.
+    their mask (B, N) bool; if the class names `further_inputs`, it gets these by name, None where they are not given;
+    if `reads_input_ids`, it gets `input_ids` (B, L), None with cached features of the text.
     It returns a `MultimodalOutput` without logits.
     """
 
@@ -65,6 +66,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the sentiment is about an aspect, which is then an input.
     reads_aspect = False
+    # Whether the fusion reads the ids of the tokens too.
+    reads_input_ids = False
     # The names of the tensors that the processor makes of further columns of a post, see `encode_further`.
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
@@ -124,6 +127,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         if self.image_encoder is not None:
             regions, slot_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
         further = {name: kwargs.get(name) for name in self.further_inputs}
+        further |= {"input_ids": input_ids} if self.reads_input_ids else {}
         return self.fuse(tokens, text_mask, regions, slot_mask, *aspect, **further)
 
     def encode_text(
@@ -229,7 +233,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
