@@ -283,6 +283,6 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
 
 @torch.no_grad()
 def image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
-    """Return the fields of a config that tell the width and the number of regions of a vision backbone."""
+    """Return the width and the number of regions of a vision backbone, by the ends of the names of their fields."""
     _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
-    return {"image_hidden_size": width, "image_regions": regions}
+    return {"hidden_size": width, "regions": regions}

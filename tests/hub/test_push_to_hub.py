@@ -125,6 +125,12 @@ def test_the_card_of_a_run_without_precision_and_recall(card_of, trained):
     assert "| recall |" not in card
 
 
+def test_the_card_names_every_encoder(card_of):
+    assert "the encoders `word_vectors` for texts and `small_cnn` for images, and" in card_of("comn")
+    images = "`word_vectors` for texts and `small_cnn` and `small_cnn` for images, and"
+    assert images in card_of("multi_sentinet")
+
+
 def test_the_text_of_the_example_is_quoted(card_of):
     text = 'He said "good" \\ 中文\n```\u2028\ud800'
     (post,) = re.findall(r"print\(classify\((.*)\)\)", card_of("comn", text))

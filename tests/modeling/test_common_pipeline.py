@@ -89,6 +89,7 @@ def test_workers_read_every_post_once(classify):
         assert_same(classify(source, num_workers=2, batch_size=4), classify(rows))
 
 
+@pytest.mark.slow
 def test_a_call_may_do_without_the_workers_of_the_constructor(built):
     processor, model = built
 

@@ -39,7 +39,7 @@ LABELS = torch.arange(6) % 3
 
 
 def backbones_of(model) -> list[torch.nn.Module]:
-    return [model.base_model.text_encoder.backbone, model.base_model.image_encoder.backbone]
+    return [encoder.backbone for part in ("text", "image") for encoder in model.encoders(part).values()]
 
 
 def is_checkpointing(backbone: torch.nn.Module) -> bool:
@@ -140,7 +140,8 @@ def test_number_of_parameters(model):
     assert model.num_parameters() == model.num_parameters(only_trainable=True) == count
     assert model.num_parameters(exclude_embeddings=True) < count
     model.config.freeze_image = True
-    frozen = sum(parameter.numel() for parameter in model.train().base_model.image_encoder.parameters())
+    encoders = model.train().encoders("image").values()
+    frozen = sum(parameter.numel() for encoder in encoders for parameter in encoder.parameters())
     assert model.num_parameters(only_trainable=True) == count - frozen
 
 
@@ -185,7 +186,9 @@ def test_activation_checkpointing(model, batch, encoders):
         if change is not None:
             change()
         is_enabled = change == model.activation_checkpointing_enable
-        assert [is_checkpointing(backbone) for backbone in backbones_of(model)] == [is_enabled] * 2
+        assert [is_checkpointing(backbone) for backbone in backbones_of(model)] == [is_enabled] * len(
+            backbones_of(model)
+        )
         torch.manual_seed(0)
         model.train().zero_grad()
         model(**batch, labels=LABELS).loss.backward()

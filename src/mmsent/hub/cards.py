@@ -30,8 +30,8 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         run: Content of the run's run.json.
         settings: Content of the run's settings.json.
         config: Config of the model.
-        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` if the model reads
-            one, and `output`, the labels with their scores.
+        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` and the further
+            columns if the model reads them, and `output`, the labels with their scores.
     """
     corpus, redistribution, reason = redistribution_of(settings["dataset"])
     split = reported_split(run)
@@ -39,7 +39,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
     f1_scores = {key.removeprefix("f1_"): value for key, value in scores.items() if key.startswith("f1_")}
     weakest_label = min(f1_scores, key=f1_scores.get)
     post = {"text": examples[0]["text"], "image": "picture.jpg"}
-    post |= {name: examples[0][name] for name in ("aspect",) if name in examples[0]}
+    post |= {name: examples[0][name] for name in ("aspect", *(config.columns or ())) if name in examples[0]}
     systems = {"this model": run["scores"], "always the most frequent label": run["majority"]}
     card = ModelCard.from_template(
         _card_data(repo_id, run, settings, config, examples),
@@ -49,7 +49,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         labels=[_cell(config.id2label[index]) for index in range(config.num_labels)],
         architecture=config.model_type,
         text_encoder=config.text_config.model_type,
-        image_encoder=config.image_config.model_type,
+        image_encoders=[getattr(config, f"{name}_config").model_type for name in config.image_encoders],
         corpus=corpus,
         config_name=settings["dataset_config"],
         redistribution=redistribution,
