@@ -49,7 +49,7 @@ class Architecture:
 TEXT, BOTH, ASPECT = ("text",), ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
-    Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
+    Architecture("hsan", "HSAN", TEXT, "Xu", "ISI", 2017),
     Architecture("multi_sentinet", "MultiSentiNet", BOTH, "Xu, Mao", "CIKM", 2017),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
     Architecture("early_fusion", "EarlyFusion", BOTH, "You, Cao, Jin, Luo", "ACM MM", 2016),
