@@ -53,6 +53,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
     their mask (B, N) bool. It gets by name the regions that the config's `further_image_encoders` make of the same
     images, for example `scene` (B, K, R, D_s), and the `further_inputs` of the class, None where they are not given.
+    If `reads_input_ids`, it gets `input_ids` (B, L), None with cached features of the text.
     It returns a `MultimodalOutput` without logits.
     """
 
@@ -69,12 +70,14 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the sentiment is about an aspect, which is then an input.
     reads_aspect = False
+    # Whether the fusion reads the ids of the tokens too.
+    reads_input_ids = False
     # The names of the tensors that the processor makes of further columns of a post, see `encode_further`.
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
-    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens, or
-    # the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
+    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens,
+    # or the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
     pools_tokens: Literal["mean", "last"] | None = None
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
@@ -122,7 +125,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             aspect_attention_mask: (B, N) The mask of the aspects. A row of zeros means that there is no aspect.
             pixel_values: (B, K, 3, H, W) The images.
             image_mask: (B, K) bool. False means that the slot is empty.
-            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; (B, 1, D) if `pools_tokens`.
+            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; or (B, 1, D) if the
+                model has `pools_tokens`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
             kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`
@@ -135,6 +139,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         if self.reads_aspect:
             aspect = self.encode_aspect(aspect_input_ids, aspect_attention_mask, tokens)  # (B, N, D), (B, N)
         further = {name: kwargs.get(name) for name in self.further_inputs}
+        further |= {"input_ids": input_ids} if self.reads_input_ids else {}
         if self.image_encoder is not None:
             regions, slot_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
             for name in self.config.further_image_encoders:
@@ -246,7 +251,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)

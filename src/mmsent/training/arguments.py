@@ -222,8 +222,8 @@ class DataArguments:
     )
     keep_progressively: bool = HfArg(
         default=False,
-        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from are "
-        "(PCNN).",
+        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from "
+        "are (PCNN).",
     )
     cache_features: bool = HfArg(
         default=False, help="Run the frozen encoders once, before the training, and store their output on the disk."

@@ -280,8 +280,8 @@ def build_trainer(
 
 
 def keep_posts(trainer: MultimodalTrainer, posts: RunPosts, args: DataArguments) -> list[int]:
-    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`, and
-    return their labels."""
+    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`,
+    and return their labels."""
     labels = posts.labels["train"]
     logits = trainer.predict(posts.splits["train"]).predictions
     scores = np.exp(log_scores(logits, trainer.model.config.score_temperature))
