@@ -59,7 +59,7 @@ _ROWS = (
     ),
     Architecture("cnn_multi", "CNNMulti", BOTH, "Cai, Xia", "NLPCC", 2015),
     Architecture("dnn_lr", "DNNLR", BOTH, "Yu, Lin, Meng, Zhao", "Algorithms", 2016),
-    Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
+    Architecture("hsan", "HSAN", TEXT, "Xu", "ISI", 2017),
     Architecture("multi_sentinet", "MultiSentiNet", BOTH, "Xu, Mao", "CIKM", 2017),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),
     Architecture("pcnn", "PCNN", ("image",), "You, Luo, Jin, Yang", "AAAI", 2015),
