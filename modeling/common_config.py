@@ -31,12 +31,14 @@ class MultimodalConfig(PreTrainedConfig):
         image_hidden_size: The width D of the image encoder's output (B, K, R, D).
         image_regions: The number R of regions of an image, at the image size that the processor makes.
         freeze_text: Whether the text encoder keeps its weights and stays in eval mode.
-        freeze_image: Whether the image encoder keeps its weights and stays in eval mode.
+        freeze_image: Whether the image encoder, and each further one, keeps its weights and stays in eval mode.
         standardize: Whether image features are standardised before the fusion reads them, see `FeatureNorm`. None of
             the papers does this, but most of these models learn faster and become better with it.
         modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
             not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        columns: The further columns that the training posts had, such as "caption", and that the pipeline and the
+            commands expect.
         score_temperature: What the logits are divided by before the softmax that gives the scores of the pipeline and
             of all commands. train.py fits it on the validation posts. The `logits` of the model are never divided.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
@@ -51,6 +53,9 @@ class MultimodalConfig(PreTrainedConfig):
         "fused",
     ]
     sub_configs = {"text_config": AutoConfig, "image_config": AutoConfig}
+    # The names of the image encoders besides "image", for example "scene". The config of such an architecture has the
+    # fields `scene_config`, `scene_hidden_size` and `scene_regions`, and `scene_config` in its `sub_configs`.
+    further_image_encoders = ()
 
     text_config: dict | PreTrainedConfig | None = None
     image_config: dict | PreTrainedConfig | None = None
@@ -62,19 +67,17 @@ class MultimodalConfig(PreTrainedConfig):
     standardize: bool = True
     modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
+    columns: list[str] | None = None
     score_temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
         if not 0 < self.score_temperature < float("inf"):
             raise ValueError(f"score_temperature={self.score_temperature}: give a finite number above 0.")
         self.text_config = encoder_config(self.text_config or WordVectorsConfig())
-        self.image_config = encoder_config(self.image_config or SmallCNNConfig())
         if self.text_hidden_size is None:
             self.text_hidden_size = self.text_config.hidden_size
-        if self.image_hidden_size is None and hasattr(self.image_config, "hidden_size"):
-            self.image_hidden_size = self.image_config.hidden_size
-        if self.image_regions is None and isinstance(self.image_config, tuple(OWN_IMAGE_ENCODERS.values())):
-            self.image_regions = self.image_config.num_regions
+        for name in self.image_encoders:
+            self._fill_image_fields(name)
         self._check_numbers()
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
@@ -92,6 +95,20 @@ class MultimodalConfig(PreTrainedConfig):
             "AutoModel": f"{module}.{name}Model",
             "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
         }
+
+    @property
+    def image_encoders(self) -> tuple[str, ...]:
+        """The names of all image encoders."""
+        return ("image", *self.further_image_encoders)
+
+    def _fill_image_fields(self, name: str) -> None:
+        """Fill the fields of an image encoder. A further encoder without a config has that of the first."""
+        config = encoder_config(getattr(self, f"{name}_config") or self.image_config or SmallCNNConfig())
+        setattr(self, f"{name}_config", config)
+        if getattr(self, f"{name}_hidden_size") is None and hasattr(config, "hidden_size"):
+            setattr(self, f"{name}_hidden_size", config.hidden_size)
+        if getattr(self, f"{name}_regions") is None and isinstance(config, tuple(OWN_IMAGE_ENCODERS.values())):
+            setattr(self, f"{name}_regions", config.num_regions)
 
     def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
         """Return the config of the token embeddings, which transformers changes: that below a BiLSTM."""

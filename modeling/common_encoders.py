@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
+from .common_cnns import OWN_CNNS
 from .common_layers import MaskedLSTM
 from .common_loading import check_finite, check_source, check_weight_files, list_keys
 from .common_word_vectors import WordVectors, WordVectorsConfig
@@ -259,7 +259,7 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
     The regions of a CNN are the cells of its feature map. The regions of a vision transformer are its patch tokens,
     without class, distillation and register tokens unless `keeps_prefix`.
     """
-    if isinstance(backbone, SmallCNN | AlexNet | RawCNN):
+    if isinstance(backbone, tuple(cnn for _, cnn in OWN_CNNS.values())):
         features = backbone(pixel_values)
     else:
         features = backbone(pixel_values=pixel_values).last_hidden_state
@@ -283,6 +283,6 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
 
 @torch.no_grad()
 def image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
-    """Return the fields of a config that tell the width and the number of regions of a vision backbone."""
+    """Return the width and the number of regions of a vision backbone, by the ends of the names of their fields."""
     _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
-    return {"image_hidden_size": width, "image_regions": regions}
+    return {"hidden_size": width, "regions": regions}

@@ -23,6 +23,21 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return scores.softmax(-1) * mask
 
 
+class ContextAttention(nn.Module):
+    """Attention guided by a learned vector: `h_i = tanh(W m_i + b)`, weights `softmax(h_i·q)` (CoMN, equations 1 to 8;
+    HSAN)."""
+
+    def __init__(self, memory_size: int):
+        super().__init__()
+        self.memory_proj = nn.Linear(memory_size, memory_size)
+        self.query = nn.Parameter(torch.empty(memory_size))
+
+    def forward(self, memory: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read memory (B, M, D) with mask (B, M) bool: return the vector (B, D) and the weights (B, M)."""
+        weights = masked_softmax(torch.tanh(self.memory_proj(memory)) @ self.query, mask)
+        return attend(weights, memory), weights
+
+
 class GuidedProjection(nn.Linear):
     """A projection of `GuidedAttention`. It is a class of its own so that weight initialisation can recognise it."""
 

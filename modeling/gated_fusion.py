@@ -201,8 +201,8 @@ class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
         return self.config.branch != "text" and self.config.image_pooling == "mean"
 
     @property
-    def pools_tokens(self) -> bool:
-        return isinstance(self.config.text_config, BiLSTMConfig)
+    def pools_tokens(self) -> Literal["last"] | None:
+        return "last" if isinstance(self.config.text_config, BiLSTMConfig) else None
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

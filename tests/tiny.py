@@ -108,4 +108,5 @@ def posts(count: int = 6) -> dict[str, list]:
     images = [[picture(10 * post + slot) for slot in range(post % 4)] for post in range(count)]
     aspects = (["coffee", None, None, "good coffee", None, "the cafe"] * count)[:count]
     texts[1], texts[3], images[2] = None, "", images[2][:1]
+    texts[4] = texts[4].replace(" ", "\n", 1)  # a sentence of its own
     return {"text": texts, "images": images, "aspect": aspects}

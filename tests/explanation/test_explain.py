@@ -31,6 +31,7 @@ def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) ->
     parts = {
         "text": "good day",
         "aspect": None,
+        "columns": {},
         "images": [tiny.picture(0, 80, 40)],
         "scores": {"negative": 0.125, "neutral": 0.25, "positive": 0.625},
         "label": "positive",

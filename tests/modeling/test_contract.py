@@ -109,12 +109,13 @@ def test_gradients_reach_all_but_the_frozen(architecture, encoders, backbones, f
         pytest.skip("it does not have this encoder")
     processor, model = tiny.build(architecture, encoders, backbones, **{f"freeze_{name}": True for name in frozen})
     batch, labels = processor(**tiny.posts()), torch.arange(6) % 3
+    frozen_encoders = [name for modality in frozen for name in model.encoders(modality)]
 
     def is_frozen(name: str) -> bool:
-        return any(f".{modality}_encoder." in name for modality in frozen)
+        return any(f".{encoder}_encoder." in name for encoder in frozen_encoders)
 
     before = {name: value.clone() for name, value in model.state_dict().items() if is_frozen(name)}
-    assert len(model.frozen_encoders()) == len(frozen)
+    assert len(model.frozen_encoders()) == len(frozen_encoders)
     train_steps(model, batch, labels, steps=3)
     model.train()
     for encoder in model.frozen_encoders():
@@ -136,7 +137,7 @@ def test_freezing_survives_loading(architecture, encoders, backbones, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).train()
     names = {name for name, parameter in loaded.named_parameters() if not parameter.requires_grad}
-    assert len(loaded.frozen_encoders()) == len(tiny.reads(architecture))
+    assert loaded.frozen_encoders() == [e for part in tiny.reads(architecture) for e in loaded.encoders(part).values()]
     assert names == {name for name, _ in loaded.named_parameters() if "_encoder." in name}
 
 
@@ -177,15 +178,17 @@ def test_cached_features_give_the_same_logits(model, batch):
     expected, base = logits(model, batch), model.base_model
     features, pixels = {}, batch["pixel_values"]
     if base.text_encoder is not None:
-        features["text"] = base.text_encoder(batch["input_ids"], batch["attention_mask"])  # (B, L, D)
-    if base.image_encoder is not None:
-        regions = base.image_encoder(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])  # (B, K, R, D)
-        features["image"] = regions.mean(2, keepdim=True) if model.pools_regions else regions
+        tokens = base.text_encoder(batch["input_ids"], batch["attention_mask"])  # (B, L, D)
+        features["input_ids"] = {"text_features": tokens}
+    for name, encoder in model.encoders("image").items():
+        regions = encoder(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])  # (B, K, R, D)
+        regions = regions.mean(2, keepdim=True) if model.pools_regions else regions
+        features.setdefault("pixel_values", {})[f"{name}_features"] = regions
     for cached in product([False, True], repeat=len(features)):
         inputs = dict(batch)
-        for modality in compress(features, cached):
-            del inputs[{"text": "input_ids", "image": "pixel_values"}[modality]]
-            inputs[f"{modality}_features"] = features[modality]
+        for name in compress(features, cached):
+            del inputs[name]
+            inputs |= features[name]
         assert_close(logits(model, inputs), expected)
 
 

@@ -39,8 +39,7 @@ LABELS = torch.arange(6) % 3
 
 
 def backbones_of(model) -> list[torch.nn.Module]:
-    encoders = (model.base_model.text_encoder, model.base_model.image_encoder)
-    return [encoder.backbone for encoder in encoders if encoder is not None]
+    return [encoder.backbone for part in ("text", "image") for encoder in model.encoders(part).values()]
 
 
 def is_checkpointing(backbone: torch.nn.Module) -> bool:
@@ -142,8 +141,9 @@ def test_number_of_parameters(architecture, model):
     assert (model.num_parameters(exclude_embeddings=True) < count) == ("text" in tiny.reads(architecture))
     modality = tiny.reads(architecture)[-1]
     setattr(model.config, f"freeze_{modality}", True)
-    encoder = getattr(model.train().base_model, f"{modality}_encoder")
-    assert model.num_parameters(only_trainable=True) == count - sum(p.numel() for p in encoder.parameters())
+    encoders = model.train().encoders(modality).values()
+    frozen = sum(parameter.numel() for encoder in encoders for parameter in encoder.parameters())
+    assert model.num_parameters(only_trainable=True) == count - frozen
 
 
 @tiny.every_row(reading="text")

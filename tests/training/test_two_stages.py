@@ -53,7 +53,7 @@ def text_branch(run) -> dict[str, bytes]:
 def test_the_recipes_train_the_fusion_on_the_trained_text_model(run, standins, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text(f"negative{' -1' * 50}\npositive{' 1' * 50}\n")
-    corpus = ["--data_dir", str(standins.WRITERS["mvso"](tmp_path / "mvso", 140))]
+    corpus = ["--data_dir", str(standins.WRITERS["mvso"](tmp_path / "mvso", 140)), "--dataset_kwargs", "english=false"]
     cache = ["--cache_features", "--features_dir", str(tmp_path / "features")]
 
     def train(name, recipe, *argv) -> None:

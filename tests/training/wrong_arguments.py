@@ -214,6 +214,9 @@ ENCODERS = {
     "--text_encoder {nan_backbone}": "text_encoder.*nan_backbone",
     "--text_encoder {renamed_backbone}": "text_encoder.*renamed_backbone",
     "--text_encoder {bert} --processor_kwargs max_length=100": "max_length=100",
+    "--further_image_encoders scene=small_cnn": "further_image_encoders: a comn has no further image encoder 'scene'",
+    "--architecture multi_sentinet --further_image_encoders places=small_cnn": "'places'.*only scene",
+    "--architecture multi_sentinet --further_image_encoders scene={bert}": "further_image_encoders scene=.*bert",
     "--image_encoder {no_image_processor}": "image_encoder.*no_image_processor",
 }
 TRAINED = {

@@ -31,8 +31,8 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         run: Content of the run's run.json.
         settings: Content of the run's settings.json.
         config: Config of the model.
-        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` if the model reads
-            one, and `output`, the labels with their scores.
+        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` and the further
+            columns if the model reads them, and `output`, the labels with their scores.
     """
     corpus, redistribution, reason = redistribution_of(settings["dataset"])
     split = reported_split(run)
@@ -40,7 +40,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
     f1_scores = {key.removeprefix("f1_"): value for key, value in scores.items() if key.startswith("f1_")}
     weakest_label = min(f1_scores, key=f1_scores.get)
     post = {"text": examples[0]["text"], "image": "picture.jpg"}
-    post |= {name: examples[0][name] for name in ("aspect",) if name in examples[0]}
+    post |= {name: examples[0][name] for name in ("aspect", *(config.columns or ())) if name in examples[0]}
     systems = {"this model": run["scores"], "always the most frequent label": run["majority"]}
     card = ModelCard.from_template(
         _card_data(repo_id, run, settings, config, examples),
@@ -77,8 +77,15 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
 
 def _encoders(config: PreTrainedConfig) -> list[str]:
     """Return the encoders that the architecture has, and what they are for."""
-    read = [name for name in ("text", "image") if name in ARCHITECTURES[config.model_type].reads]
-    return [f"`{getattr(config, f'{name}_config').model_type}` for {name}s" for name in read]
+    names = {"text": ["text"], "image": config.image_encoders}
+    encoders = {}
+    for part in (part for part in names if part in ARCHITECTURES[config.model_type].reads):
+        configs = [getattr(config, f"{name}_config") for name in names[part]]
+        kinds = [
+            getattr(one, "backbone_config", one).model_type for one in configs
+        ]  # below the BiLSTM of a text branch
+        encoders[part] = " and ".join(f"`{kind}`" for kind in kinds)
+    return [f"{kinds} for {part}s" for part, kinds in encoders.items()]
 
 
 def _card_data(

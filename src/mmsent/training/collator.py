@@ -27,8 +27,10 @@ class PostCollator:
             batch["attention_mask"] = mask.long()
         elif "text" in posts[0]:
             batch |= processor.encode_text(self.texts(posts), processor.max_length)
-        if "image_features" in posts[0]:
-            batch["image_features"], batch["image_mask"] = _pad([post["image_features"] for post in posts])
+        if "image_features" in posts[0]:  # and those of further image encoders
+            for name in posts[0]:
+                if name.endswith("_features") and name != "text_features":
+                    batch[name], batch["image_mask"] = _pad([post[name] for post in posts])
         elif "images" in posts[0]:
             images = [[] if self.modalities == "text" else post["images"] for post in posts]
             batch |= processor.encode_images(images)

@@ -5,7 +5,6 @@ encoders too. A choice is printed as the arguments that say the same; the comman
 """
 
 import math
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -13,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import py3langid
 import torch
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
 from mmsent.dataset_scripts.common_corpus import undecoded
+from mmsent.dataset_scripts.common_language import language
 from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
@@ -25,7 +24,6 @@ from .posts import RunPosts, load_posts
 from .recipes import parse_arguments
 
 LANGUAGE_TEXTS = 500  # number of training texts that decide the language
-SHORTEST = 20  # characters of a text whose language can be told
 ENGLISH = 0.9  # share of English texts from which an English encoder is chosen
 FEW = 0.01  # A modality that fewer posts have is not read.
 MAX_IMAGES = 6
@@ -97,9 +95,8 @@ def english_share(texts: Iterable[str]) -> float:
     """Return the share of English among the first texts without links and mentions; 1.0 if all are too short."""
     languages = Counter()
     for text in texts:
-        words = re.sub(r"https?://\S+|[@#]\w+", " ", text)
-        if len(words.strip()) >= SHORTEST:
-            languages[py3langid.classify(words)[0]] += 1
+        if code := language(text):
+            languages[code] += 1
         if languages.total() == LANGUAGE_TEXTS:
             break
     return languages["en"] / languages.total() if languages else 1.0
@@ -192,7 +189,8 @@ def _pretrained(preset: str, size: str, aspect: bool, facts: Facts, model: dict)
 
 def missing_encoders(arguments: ModelArguments) -> list[str]:
     """Return the encoders that are neither on this machine nor on a Hub that answers."""
-    names = (arguments.text_encoder, arguments.image_encoder)
+    further = [word.partition("=")[2] for word in arguments.further_image_encoders]
+    names = (arguments.text_encoder, arguments.image_encoder, *further)
     return [name for name in names if "/" in name and not Path(name).is_dir() and not _is_available(name)]
 
 
