@@ -47,6 +47,7 @@ class Architecture:
 
 
 TEXT, BOTH, ASPECT = ("text",), ("text", "image"), ("text", "image", "aspect")
+TEXT_ASPECT = ("text", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
     Architecture(
@@ -72,6 +73,10 @@ _ROWS = (
     Architecture("mimn", "MIMN", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
     Architecture("co_memory_aspect", "CoMemoryAspect", ASPECT, "Xu, Mao, Chen", "AAAI", 2019),
     Architecture("lstm", "LSTM", TEXT, "Xu, Mao, Chen", "AAAI", 2019),
+    Architecture("memnet", "MemNet", TEXT_ASPECT, "Tang, Qin, Liu", "EMNLP", 2016),
+    Architecture("atae_lstm", "ATAELSTM", TEXT_ASPECT, "Wang, Huang, Zhu, Zhao", "EMNLP", 2016),
+    Architecture("ian", "IAN", TEXT_ASPECT, "Ma, Li, Zhang, Wang", "IJCAI", 2017),
+    Architecture("ram", "RAM", TEXT_ASPECT, "Chen, Sun, Bing, Yang", "EMNLP", 2017),
 )
 ARCHITECTURES = {row.name: row for row in _ROWS}
 
