@@ -100,7 +100,8 @@ def test_cached_posts_give_the_logits_and_losses_of_the_posts(monkeypatch, encod
     # The rows lie in several shards, in another order, with several images and without any.
     batch = check_logits(posts, corpus, model, collator, [0, 3, 5, 9, 2])
     assert {f"{modality}_features" for modality in tiny.reads(architecture)} <= set(batch)
-    assert not {"input_ids", "pixel_values"} & set(batch)
+    encoded = {"text": "input_ids", "image": "pixel_values"}
+    assert not {encoded[modality] for modality in tiny.reads(architecture)} & set(batch)
 
 
 def test_features_are_those_of_this_version(encode, tmp_path):
@@ -130,6 +131,12 @@ def test_features_are_those_of_this_version(encode, tmp_path):
 def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
     posts, *_ = encode(corpus, "gated_fusion", image_pooling=pooling)
     assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
+
+
+def test_pooled_texts_take_the_space_of_one_token(encode, corpus):
+    pooled, tokens = (encode(corpus, architecture)[0]["train"][0] for architecture in ("early_fusion", "comn"))
+    mean = tokens["text_features"].mean(0, keepdims=True)
+    np.testing.assert_allclose(pooled["text_features"], mean, rtol=0, atol=1e-6)
 
 
 def test_padding_that_a_model_reads_is_cached(encode, corpus):
