@@ -49,6 +49,16 @@ class Architecture:
 TEXT, BOTH, ASPECT = ("text",), ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+    Architecture(
+        "cbow_da_lr",
+        "CBOWDALR",
+        BOTH,
+        "Baecchi, Uricchio, Bertini, Del Bimbo",
+        "Multimedia Tools and Applications",
+        2016,
+    ),
+    Architecture("cnn_multi", "CNNMulti", BOTH, "Cai, Xia", "NLPCC", 2015),
+    Architecture("dnn_lr", "DNNLR", BOTH, "Yu, Lin, Meng, Zhao", "Algorithms", 2016),
     Architecture("hsan", "HSAN", ("text",), "Xu", "ISI", 2017),
     Architecture("multi_sentinet", "MultiSentiNet", BOTH, "Xu, Mao", "CIKM", 2017),
     Architecture("deep_fusion", "DeepFusion", BOTH, "Chen, Wang, Liu", "ICIP", 2017),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_config import MultimodalConfig, check_fields
@@ -55,13 +55,9 @@ class BackbonesMixin:
         """
         check_fields(cls.config_class, config_kwargs)
         text_backbone = text_config = None
-        if text == "word_vectors":
-            text_config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-            text_config.hidden_size = config_kwargs.get("text_hidden_size") or text_config.hidden_size
-        elif word_vectors is not None:
-            raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
-        elif "text" in cls.input_modalities:
-            text_backbone, text_config = load_backbone(text, "text")
+        if "text" in cls.input_modalities:
+            text_size = config_kwargs.get("text_hidden_size")
+            text_backbone, text_config = _load_text_backbone(text, tokenizer, word_vectors, text_size)
         image_backbones, image_fields = {}, {}
         if "image" in cls.input_modalities:
             sources = image_sources(cls.config_class, image, further_image_encoders or {})
@@ -140,6 +136,19 @@ def image_sources(
             known = f"only {', '.join(names)}" if names else "only one image encoder"
             raise ValueError(f"a {config_class.model_type} has no further image encoder {name!r}: it has {known}.")
     return {"image": image} | {name: further.get(name, image) for name in names}
+
+
+def _load_text_backbone(
+    text: str | Path, tokenizer: PreTrainedTokenizerBase, word_vectors: str | Path | None, hidden_size: int | None
+) -> tuple[nn.Module | None, PreTrainedConfig]:
+    """Return the pretrained backbone of the text encoder, or None for word vectors, and its config."""
+    if text == "word_vectors":
+        config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        config.hidden_size = hidden_size or config.hidden_size
+        return None, config
+    if word_vectors is not None:
+        raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
+    return load_backbone(text, "text")
 
 
 def _load_image_backbones(

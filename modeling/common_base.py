@@ -53,6 +53,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
     their mask (B, N) bool. It gets by name the regions that the config's `further_image_encoders` make of the same
     images, for example `scene` (B, K, R, D_s), and the `further_inputs` of the class, None where they are not given.
+    If `reads_input_ids`, it gets `input_ids` (B, L), None with cached features of the text.
     It returns a `MultimodalOutput` without logits.
     """
 
@@ -69,6 +70,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the sentiment is about an aspect, which is then an input.
     reads_aspect = False
+    # Whether the fusion reads the ids of the tokens too.
+    reads_input_ids = False
     # The names of the tensors that the processor makes of further columns of a post, see `encode_further`.
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
@@ -136,6 +139,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         if self.reads_aspect:
             aspect = self.encode_aspect(aspect_input_ids, aspect_attention_mask, tokens)  # (B, N, D), (B, N)
         further = {name: kwargs.get(name) for name in self.further_inputs}
+        further |= {"input_ids": input_ids} if self.reads_input_ids else {}
         if self.image_encoder is not None:
             regions, slot_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
             for name in self.config.further_image_encoders:
@@ -247,7 +251,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)

@@ -77,9 +77,15 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
 
 def _encoders(config: PreTrainedConfig) -> list[str]:
     """Return the encoders that the architecture has, and what they are for."""
-    encoders = {"text": ["text"], "image": config.image_encoders}
-    names = {part: encoders[part] for part in encoders if part in ARCHITECTURES[config.model_type].reads}
-    return [f"`{getattr(config, f'{name}_config').model_type}` for {part}s" for part in names for name in names[part]]
+    names = {"text": ["text"], "image": config.image_encoders}
+    encoders = {}
+    for part in (part for part in names if part in ARCHITECTURES[config.model_type].reads):
+        configs = [getattr(config, f"{name}_config") for name in names[part]]
+        kinds = [
+            getattr(one, "backbone_config", one).model_type for one in configs
+        ]  # below the BiLSTM of a text branch
+        encoders[part] = " and ".join(f"`{kind}`" for kind in kinds)
+    return [f"{kinds} for {part}s" for part, kinds in encoders.items()]
 
 
 def _card_data(
