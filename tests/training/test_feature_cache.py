@@ -133,12 +133,6 @@ def test_pooled_regions_take_the_space_of_one(encode, corpus, pooling, regions):
     assert posts["train"][3]["image_features"].shape[:2] == (3, regions)
 
 
-def test_pooled_texts_take_the_space_of_one_token(encode, corpus):
-    pooled, tokens = (encode(corpus, architecture)[0]["train"][0] for architecture in ("early_fusion", "comn"))
-    mean = tokens["text_features"].mean(0, keepdims=True)
-    np.testing.assert_allclose(pooled["text_features"], mean, rtol=0, atol=1e-6)
-
-
 def test_padding_that_a_model_reads_is_cached(encode, corpus):
     fields = {"reading": "official", "contrastive_fused": False, "change": processor_setting("max_length", 16)}
     for length in (17, 16):  # each has an entry of its own
