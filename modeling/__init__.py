@@ -15,7 +15,8 @@ class Architecture:
     Args:
         name: The name of the file, which is also the `model_type`.
         prefix: The beginning of the names of the classes, as in `CoMNConfig`.
-        reads: The modalities that the architecture reads.
+        reads: The modalities that the architecture reads. Of the text, "lexicon" reads no more than the scores that a
+            lexicon gives it.
         authors, venue, year: The paper.
     """
 
@@ -49,6 +50,14 @@ class Architecture:
 BOTH, ASPECT = ("text", "image"), ("text", "image", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+    Architecture(
+        "sentibank_sentistrength",
+        "SentiBankSentiStrength",
+        ("lexicon", "image"),
+        "Borth, Ji, Chen, Breuel, Chang",
+        "ACM MM",
+        2013,
+    ),
     Architecture(
         "cbow_da_lr",
         "CBOWDALR",
