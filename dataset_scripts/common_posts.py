@@ -161,6 +161,10 @@ class PostFile(PostTable):
             return parquet_rows(self.path, list(names), start)
         return table_rows(self.path, DELIMITERS[suffix], self.available, start)
 
+    def whole(self) -> "PostFile":
+        """Return the same posts with all columns of the table in each row, not only those of the fields."""
+        return dataclasses.replace(self, columns={name: name for name in self.available})
+
     def entry(self, position: int) -> int:
         if self.path.is_dir():
             return 0

@@ -3,10 +3,10 @@
 You, Luo, Jin, Yang: *Cross-modality Consistent Regression for Joint Visual-Textual Sentiment Analysis of Social
 Multimedia*. WSDM 2016, https://doi.org/10.1145/2835776.2835779.
 
-No code was published. The loss is this project's reading: with the distributions p_t of the text, p_v of the image and
-p_f of both, it is CE(p_f, y) + λ (KL(p_f ‖ p_t) + KL(p_f ‖ p_v)), and p_f decides. So p_t and p_v learn from p_f alone,
-and p_f is drawn to what each modality can say. Unlike the losses of Early Fusion and Late Fusion it is not convex;
-`train.py --lbfgs true` then finds a minimum near the start.
+No code was published. The loss is this project's reading: with the distributions p_t of the text, p_v of the image
+and p_f of both, it is CE(p_f, y) + λ (KL(p_f ‖ p_t) + KL(p_f ‖ p_v)), and p_f decides. So p_t and p_v learn from p_f
+alone, and p_f is drawn to what each modality can say. Unlike the losses of Early Fusion and Late Fusion it is not
+convex; `train.py --lbfgs true` then finds a minimum near the start.
 """
 
 import torch

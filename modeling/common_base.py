@@ -46,6 +46,8 @@ class MultimodalOutput(ModelOutput):
 class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     """The base of every architecture: it encodes text, aspect and images, and the subclass implements `fuse`.
 
+    An architecture that reads one modality says so in `input_modalities`: `("text",)` or `("image",)`.
+
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
     the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions are None if the model does
     not have the encoder, and so is the mask of the slots; the mask of the text is given wherever it is known. If
@@ -75,8 +77,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
-    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens, or
-    # the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
+    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens,
+    # or the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
     pools_tokens: Literal["mean", "last"] | None = None
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
@@ -90,10 +92,12 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         return (model, model.loading_report) if output_loading_info else model
 
     def add_encoders(self, config: MultimodalConfig, text: bool = True, image: bool = True) -> None:
-        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read.
+        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read: what
+        is not in `input_modalities`, or here False.
 
         Each further image encoder has an encoder and a norm too, for example `scene_encoder` and `scene_norm`.
         """
+        text, image = text and "text" in self.input_modalities, image and "image" in self.input_modalities
         self.text_encoder = TextEncoder(config.text_config) if text else None
         for name in config.image_encoders:
             encoder_config, size = getattr(config, f"{name}_config"), getattr(config, f"{name}_hidden_size")
@@ -122,7 +126,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             aspect_attention_mask: (B, N) The mask of the aspects. A row of zeros means that there is no aspect.
             pixel_values: (B, K, 3, H, W) The images.
             image_mask: (B, K) bool. False means that the slot is empty.
-            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; (B, 1, D) if `pools_tokens`.
+            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; or (B, 1, D) if the
+                model has `pools_tokens`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
             kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`

@@ -117,10 +117,48 @@ class RawCNN(nn.Sequential):
         )
 
 
+@strict
+class LRNCNNConfig(PreTrainedConfig):
+    """Config of the two convolutions of PCNN (You et al., AAAI 2015).
+
+    Args:
+        image_size: The height and width of the images in pixels. 227 gives 13 × 13 regions.
+    """
+
+    model_type = "lrn_cnn"
+    hidden_size = 256  # not a field of config.json
+
+    image_size: int = 227
+
+    @property
+    def num_regions(self) -> int:
+        size = (self.image_size - 11) // 4 + 1
+        for _ in range(2):
+            size = (size - 3) // 2 + 1
+        return size**2
+
+
+class LRNCNN(nn.Sequential):
+    """Convolution, ReLU, local response normalisation and max pooling, twice: (N, 3, 227, 227) -> (N, 256, 13, 13).
+
+    The kernels are those of AlexNet's first two layers; the padding of the second and the pooling are this project's.
+    """
+
+    def __init__(self, config: LRNCNNConfig):
+        def norm_and_pool() -> tuple[nn.Module, ...]:
+            return nn.ReLU(), nn.LocalResponseNorm(5, k=2.0), nn.MaxPool2d(3, stride=2)
+
+        super().__init__(
+            *(nn.Conv2d(3, 96, 11, stride=4), *norm_and_pool()),
+            *(nn.Conv2d(96, 256, 5, padding=2), *norm_and_pool()),
+        )
+
+
 OWN_CNNS = {
     "small_cnn": (SmallCNNConfig, SmallCNN),
     "alexnet": (AlexNetConfig, AlexNet),
     "raw_cnn": (RawCNNConfig, RawCNN),
+    "lrn_cnn": (LRNCNNConfig, LRNCNN),
 }
 OWN_IMAGE_ENCODERS = {name: config for name, (config, _) in OWN_CNNS.items()}
 

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from .common_cnns import OWN_CNNS, AlexNet, RawCNN, SmallCNN
+from .common_cnns import OWN_CNNS
 from .common_layers import FeatureNorm, MaskedLSTM
 from .common_loading import check_finite, check_source, check_weight_files, list_keys, load_model
 from .common_word_vectors import WordVectors, WordVectorsConfig
@@ -315,7 +315,7 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
     The regions of a CNN are the cells of its feature map. The regions of a vision transformer are its patch tokens,
     without class, distillation and register tokens unless `keeps_prefix`.
     """
-    if isinstance(backbone, SmallCNN | AlexNet | RawCNN | ClassScores):
+    if isinstance(backbone, (ClassScores, *(cnn for _, cnn in OWN_CNNS.values()))):
         features = backbone(pixel_values)
     else:
         features = backbone(pixel_values=pixel_values).last_hidden_state

@@ -226,11 +226,18 @@ def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         states: (B, L, 2H) The states at every position, zero where the mask is False.
         mask: (B, L) bool The mask.
     """
-    last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (B,)
-    first = mask.long().argmax(1)
     forward, backward = states.chunk(2, -1)
-    ends = [half.take_along_dim(at[:, None, None], 1) for half, at in ((forward, last), (backward, first))]
-    return torch.cat(ends, -1).squeeze(1)
+    first = mask.long().argmax(1)  # (B,)
+    return torch.cat([last_state(forward, mask), _state_at(backward, first)], -1)
+
+
+def last_state(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the states (B, L, H), zero where the mask (B, L) is False, at its last True position: (B, H)."""
+    return _state_at(states, (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1))
+
+
+def _state_at(states: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    return states.take_along_dim(position[:, None, None], 1).squeeze(1)
 
 
 def masked_mean(memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What the memory networks that an aspect guides have in common."""
+"""What the models of MIMN's repository have in common, most of which are memory networks that an aspect guides."""
 
 from typing import Literal
 
@@ -14,8 +14,22 @@ from .common_word_vectors import WordVectors
 
 
 @strict
-class AspectMemoryConfig(MultimodalConfig):
-    """Config of a memory network that reads an aspect: the fields of `MultimodalConfig` and these.
+class PublishedInitConfig(MultimodalConfig):
+    """Config of a model whose weights may start as in MIMN's code: the fields of `MultimodalConfig` and this one.
+
+    Args:
+        initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
+            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
+            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
+            smaller at 200 units.
+    """
+
+    initialization: Literal["default", "official"] = "default"
+
+
+@strict
+class AspectMemoryConfig(PublishedInitConfig):
+    """Config of a memory network that reads an aspect: the fields of `PublishedInitConfig` and these.
 
     Args:
         hops: The number of passes over the memories, at least 1.
@@ -25,16 +39,11 @@ class AspectMemoryConfig(MultimodalConfig):
             the processor must not be larger.
         pad_images_to: The number of images to which those of every post are padded if `pad_to` is set (5 in the paper
             and in the code).
-        initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
-            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
-            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
-            smaller at 200 units.
     """
 
     hops: int = 3
     pad_to: int | None = None
     pad_images_to: int = 5
-    initialization: Literal["default", "official"] = "default"
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -49,10 +58,8 @@ class AspectMemoryConfig(MultimodalConfig):
         return self.pad_images_to * (1 if self.image_memory == "images" else self.image_regions)
 
 
-class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
-    """The base of memory networks that read an aspect, with weights that start larger than usual by default."""
-
-    reads_aspect = True
+class PublishedInitPreTrainedModel(MultimodalPreTrainedModel):
+    """A base with weights that start larger than usual by default, and as in MIMN's code on request."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -104,6 +111,12 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
         else:
             return False
         return True
+
+
+class AspectMemoryPreTrainedModel(PublishedInitPreTrainedModel):
+    """The base of memory networks that read an aspect."""
+
+    reads_aspect = True
 
 
 def _xavier_or(weight: torch.Tensor, fan_in: int) -> None:

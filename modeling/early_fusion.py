@@ -1,10 +1,11 @@
 """Early Fusion: one logistic regression on the features of text and image, concatenated.
 
-The baseline of You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured
-Recursive Neural Networks*. ACM Multimedia 2016, https://doi.org/10.1145/2964284.2964288.
+You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured Recursive
+Neural Networks*. ACM MM 2016, https://doi.org/10.1145/2964284.2964288.
 
-There the features are those of a convolutional network and doc2vec. Here they are the mean over the regions of any
-image encoder, and the mean over the tokens of any text encoder. `train.py --lbfgs true` finds the optimum.
+It is a baseline of the paper, on features of a convolutional network and doc2vec. Here they are the mean over the
+regions of any image encoder and the mean over the tokens of any text encoder. `train.py --lbfgs true` finds the
+optimum.
 """
 
 from huggingface_hub.dataclasses import strict

@@ -1,9 +1,10 @@
 """Late Fusion: two logistic regressions, one on the text and one on the image, whose probabilities are averaged.
 
-The baseline of You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured
-Recursive Neural Networks*. ACM Multimedia 2016, https://doi.org/10.1145/2964284.2964288.
+You, Cao, Jin, Luo: *Robust Visual-Textual Sentiment Analysis: When Attention Meets Tree-Structured Recursive
+Neural Networks*. ACM MM 2016, https://doi.org/10.1145/2964284.2964288.
 
-The features are those of Early Fusion. `train.py --lbfgs true` finds the optimum of both regressions.
+It is a baseline of the paper. The features are those of Early Fusion. `train.py --lbfgs true` finds the optimum of
+both regressions.
 """
 
 import math

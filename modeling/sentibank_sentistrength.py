@@ -86,6 +86,7 @@ class SentiBankSentiStrengthProcessor(MultimodalProcessor):
 class SentiBankSentiStrengthPreTrainedModel(MultimodalPreTrainedModel):
     config_class = SentiBankSentiStrengthConfig
     base_model_prefix = "sentibank_sentistrength"
+    input_modalities = ("image",)
     further_inputs = SentiBankSentiStrengthProcessor.further_inputs
     image_part = "class_scores"
     pools_regions = True
@@ -98,7 +99,7 @@ class SentiBankSentiStrengthModel(SentiBankSentiStrengthPreTrainedModel):
 
     def __init__(self, config: SentiBankSentiStrengthConfig):
         super().__init__(config)
-        self.add_encoders(config, text=False)
+        self.add_encoders(config)
         self.post_init()
 
     def fuse(

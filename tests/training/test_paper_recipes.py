@@ -26,6 +26,7 @@ IMAGES = {
     "timm/vit_base_patch16_224.augreg_in1k": (768, 196),
     "alexnet": (256, 36),
     "raw_cnn": (256, 64),
+    "lrn_cnn": (256, 169),
 }
 OPTIMIZERS = {"adamw_torch": torch.optim.AdamW, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
 

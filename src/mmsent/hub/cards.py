@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.evaluation.published import describe_published
 from mmsent.evaluation.scores import class_rows
+from mmsent.modeling import ARCHITECTURES
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted-F1"}
@@ -48,8 +49,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         task=TASKS[settings["modalities"]],
         labels=[_cell(config.id2label[index]) for index in range(config.num_labels)],
         architecture=config.model_type,
-        text_encoder=config.text_config.model_type,
-        image_encoders=[getattr(config, f"{name}_config").model_type for name in config.image_encoders],
+        encoders=_encoders(config),
         corpus=corpus,
         config_name=settings["dataset_config"],
         redistribution=redistribution,
@@ -74,6 +74,19 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         interval=lambda row: "{:.1%} to {:.1%}".format(*row["accuracy_interval"]),
     )
     return f"{card}\n"
+
+
+def _encoders(config: PreTrainedConfig) -> list[str]:
+    """Return the encoders that the architecture has, and what they are for."""
+    names = {"text": ["text"], "image": config.image_encoders}
+    encoders = {}
+    for part in (part for part in names if part in ARCHITECTURES[config.model_type].reads):
+        configs = [getattr(config, f"{name}_config") for name in names[part]]
+        kinds = [
+            getattr(one, "backbone_config", one).model_type for one in configs
+        ]  # below the BiLSTM of a text branch
+        encoders[part] = " and ".join(f"`{kind}`" for kind in kinds)
+    return [f"{kinds} for {part}s" for part, kinds in encoders.items()]
 
 
 def _card_data(

@@ -199,7 +199,9 @@ class DataArguments:
         "'missing' keeps the post without the image.",
     )
     modalities: Literal["both", "text", "image"] = HfArg(
-        default="both", help="Parts of a post that the model reads, in training and in evaluation."
+        default="both",
+        help="Parts of a post that the model reads, in training and in evaluation; by default those that the "
+        "architecture reads.",
     )
     image_augmentation: list[str] = HfArg(
         default_factory=list,
@@ -220,8 +222,8 @@ class DataArguments:
     )
     keep_progressively: bool = HfArg(
         default=False,
-        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from are "
-        "(PCNN).",
+        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from "
+        "are (PCNN).",
     )
     cache_features: bool = HfArg(
         default=False, help="Run the frozen encoders once, before the training, and store their output on the disk."

@@ -160,13 +160,13 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
         with naming("model_kwargs"):
             return row.config.from_dict(saved.to_dict() | fields)
     with naming(f"text_encoder={args.text_encoder}"):
-        if args.text_encoder == "word_vectors":
+        if args.text_encoder == "word_vectors" or "text" not in row.reads:
             size = fields.get("text_hidden_size") or WordVectorsConfig.hidden_size
             text_config = WordVectorsConfig(hidden_size=size)
         else:
             text_config = backbone_config(args.text_encoder, "text")
-    image_configs = {}
-    for name, source in image_encoders(args).items():
+    image_configs = {}  # an encoder that the architecture does not read is not built
+    for name, source in image_encoders(args).items() if "image" in row.reads else ():
         with naming(f"image_encoder={source}" if name == "image" else f"further_image_encoders {name}={source}"):
             own = OWN_IMAGE_ENCODERS.get(source)
             image_configs[f"{name}_config"] = own() if own else backbone_config(source, row.model.image_part)
@@ -280,8 +280,8 @@ def build_trainer(
 
 
 def keep_posts(trainer: MultimodalTrainer, posts: RunPosts, args: DataArguments) -> list[int]:
-    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`, and
-    return their labels."""
+    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`,
+    and return their labels."""
     labels = posts.labels["train"]
     logits = trainer.predict(posts.splits["train"]).predictions
     scores = np.exp(log_scores(logits, trainer.model.config.score_temperature))

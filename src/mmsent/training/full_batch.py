@@ -10,8 +10,8 @@ ITERATIONS = 20  # per step, and so per epoch
 class FullBatchLBFGS(torch.optim.LBFGS):
     """L-BFGS with a line search, which computes the loss of the whole batch again at every point that it tries.
 
-    The objective is `loss + λ/2 · Σ w²` over the weights w whose group has the `weight_decay` λ; Trainer's groups leave
-    out biases. This is scikit-learn's objective with C = 1 / (λN) for N posts.
+    The objective is `loss + λ/2 · Σ w²` over the weights w whose group has the `weight_decay` λ; Trainer's groups
+    leave out biases. This is scikit-learn's objective with C = 1 / (λN) for N posts of three classes or more.
 
     Args:
         groups: The parameter groups of another optimizer.
