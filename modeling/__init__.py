@@ -15,7 +15,7 @@ class Architecture:
     Args:
         name: The name of the file, which is also the `model_type`.
         prefix: The beginning of the names of the classes, as in `CoMNConfig`.
-        reads: The modalities that the architecture reads, its `input_modalities`, and "aspect" if it `reads_aspect`; and
+        reads: The modalities that the architecture reads, its `input_modalities`, "aspect" if it `reads_aspect`, and
             "lexicon" if it has no encoder for the text but reads the scores that a lexicon gives it.
         authors, venue, year: The paper.
     """
