@@ -15,7 +15,8 @@ class Architecture:
     Args:
         name: The name of the file, which is also the `model_type`.
         prefix: The beginning of the names of the classes, as in `CoMNConfig`.
-        reads: The modalities that the architecture reads, its `input_modalities`, and "aspect" if it `reads_aspect`.
+        reads: The modalities that the architecture reads, its `input_modalities`, "aspect" if it `reads_aspect`, and
+            "lexicon" if it has no encoder for the text but reads the scores that a lexicon gives it.
         authors, venue, year: The paper.
     """
 
@@ -25,6 +26,12 @@ class Architecture:
     authors: str
     venue: str
     year: int
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The parts of a post that the architecture reads, "text", "image" or both."""
+        parts = {"text": {"text", "lexicon"}, "image": {"image"}}
+        return tuple(part for part, kinds in parts.items() if kinds.intersection(self.reads))
 
     @property
     def config(self) -> type:
@@ -50,6 +57,14 @@ TEXT, BOTH, ASPECT = ("text",), ("text", "image"), ("text", "image", "aspect")
 TEXT_ASPECT = ("text", "aspect")
 _ROWS = (
     Architecture("comn", "CoMN", BOTH, "Xu, Mao, Chen", "SIGIR", 2018),
+    Architecture(
+        "sentibank_sentistrength",
+        "SentiBankSentiStrength",
+        ("image", "lexicon"),
+        "Borth, Ji, Chen, Breuel, Chang",
+        "ACM MM",
+        2013,
+    ),
     Architecture(
         "cbow_da_lr",
         "CBOWDALR",
