@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import BuilderConfig, Value
+from datasets import BuilderConfig, Features, Value
 
 from .common_corpus import Corpus
 from .common_files import (
@@ -23,14 +23,23 @@ from .common_files import (
     read_lines,
     release_folder,
 )
-from .common_schema import LABELS, features
-from .common_splits import hash_split
+from .common_language import dictionary_version, language, spelled_share
+from .common_schema import LABELS, VECTORS, features
+from .common_splits import hash_position, hash_split
 from .common_tables import read_rows_at, read_table, require_posts
 
-TABLE, IMAGES, FOLDER = "posts.csv", "images", "posts"
+TABLE, IMAGES, FOLDER, VECTOR_FOLDER = "posts.csv", "images", "posts", "image_features"
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")
 # A line of 3244ANPs.txt is "1. beautiful [sentiment: 1.00] [#images: 18,487,527]" or, indented by a tab,
 # "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]".
+# The config whose label is the ANP, for every photo: it trains detectors of ANPs.
+ANPS = {
+    "description": "The label is the ANP, of all photos; 80/10/10.",
+    "anps": True,
+    "more_words_than": -1,
+    "fewer_words_than": float("inf"),
+    "shares": (("train", 0.8), ("validation", 0.1), ("test", 0.1)),
+}
 VSO_LINE = re.compile(r"(\t|(?P<number>\d+\. ))(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(age|g)s: [\d,]+\]")
 MVSO_LINE = re.compile(r"(?P<number>)(?P<name>\s*\S.*),(?P<score>[^,]*)")
 
@@ -43,6 +52,7 @@ class AnpConfig(BuilderConfig):
         positive: ANP scores from this threshold on are positive.
         negative: ANP scores down to this threshold are negative.
         strict: Whether the thresholds themselves are excluded.
+        anps: Whether the label is the ANP itself, instead of its sentiment. The classes are those that posts have.
         neutral: Whether scores between the thresholds are neutral; otherwise such posts are left out.
         text_of: Fields that form the text, joined by a full stop.
         words_of: Fields whose words are counted.
@@ -50,11 +60,16 @@ class AnpConfig(BuilderConfig):
         fewer_words_than: and fewer words than this.
         shares: Name and share of each split.
         language: One of the twelve ANP lists of MVSO.
+        english: Whether posts whose counted fields are not in English are left out.
+        spelled: The share of the words in the counted fields that an English dictionary must have, if given.
+        balanced: Whether every class has as many posts as the smallest. The hashes of the ids decide which are kept.
+        image_features: Whether the posts have files of vectors (`.npy`) in place of pictures.
     """
 
     positive: float = 0.0
     negative: float = 0.0
     strict: bool = True
+    anps: bool = False
     neutral: bool = False
     text_of: tuple[str, ...] = ("description",)
     words_of: tuple[str, ...] = ("description",)
@@ -62,9 +77,32 @@ class AnpConfig(BuilderConfig):
     fewer_words_than: float = 150
     shares: tuple[tuple[str, float], ...] = (("train", 0.8), ("test", 0.2))
     language: str = "english"
+    english: bool = False
+    spelled: float | None = None
+    balanced: bool = False
+    image_features: bool = False
 
-    def label(self, score: float) -> str | None:
-        """Return the label of an ANP's score, or None if its posts are left out."""
+    def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
+        """Return the key of the cache, with the version of the dictionary, which decides what is spelled right."""
+        if self.spelled is not None:
+            if not isinstance(self.spelled, int | float) or not 0 <= self.spelled <= 1:
+                raise ValueError(f"spelled={self.spelled}: give a share from 0 to 1")
+            config_kwargs = config_kwargs | {"dictionary": dictionary_version()}
+        return super().create_config_id(config_kwargs, custom_features)
+
+    def keeps(self, cells: dict[str, str]) -> bool:
+        """Return whether a post with these fields has the right number of words, the language and the spelling."""
+        text = " ".join(cells[field] for field in self.words_of)
+        if not self.more_words_than < len(text.split()) < self.fewer_words_than:
+            return False
+        if self.english and language(text) not in ("en", None):
+            return False
+        return self.spelled is None or spelled_share(text) >= self.spelled
+
+    def label(self, anp: str, score: float) -> str | None:
+        """Return the label of an ANP and its score, or None if its posts are left out."""
+        if self.anps:
+            return anp
         if score > self.positive or (score == self.positive and not self.strict):
             return "positive"
         if score < self.negative or (score == self.negative and not self.strict):
@@ -127,7 +165,11 @@ class AnpCorpus(Corpus):
     - `posts.csv` with the columns id, title, description, tags, anp, image, and the images in `images/`;
     - `posts/<anp>/<id>.jpg`, and beside each image `<id>.json` with title, description and tags.
 
-    It adds the columns `group` (the photo, which can be in several ANPs), `tags`, `anp`, and `anp_score`.
+    With the option `image_features`, NumPy files take the place of the images: `image_features/<name>.npy`, where the
+    column `image` has `<name>.jpg`, or `posts/<anp>/<id>.npy`. Each holds the vector of a photo.
+
+    It adds the columns `group` (the photo, which can be in several ANPs), `tags`, `anp`, and `anp_score`, and
+    `image_features` if there are vectors.
 
     A subclass defines `anp_list`, which returns the name of the ANP list and the function that reads it.
     """
@@ -136,13 +178,19 @@ class AnpCorpus(Corpus):
     REDISTRIBUTION = ("unclear", "each photo has the licence that its owner gave it on Flickr")
 
     def columns(self):
+        if self.config.anps:  # the classes depend on the posts, which `_split_generators` reads
+            return None
+        return self._columns(LABELS if self.config.neutral else ["negative", "positive"])
+
+    def _columns(self, label_names: list[str]) -> Features:
         text = Value("string")
         return features(
-            LABELS if self.config.neutral else ["negative", "positive"],
+            label_names,
             group=text,
             tags=text,
             anp=text,
             anp_score=Value("float32"),
+            **({"image_features": VECTORS} if self.config.image_features else {}),
         )
 
     def _split_generators(self, dl_manager):
@@ -153,50 +201,108 @@ class AnpCorpus(Corpus):
         splits, sources, image_names, notes = {split: [] for split in shares}, {}, set(), []
         unknown, between, image_folder = [], 0, None
         is_table = os.path.lexists(folder / TABLE)
-        for post_id, anp, source, image in _table_posts(folder / TABLE) if is_table else _folder_posts(folder, notes):
+        ending = ".npy" if self.config.image_features else ".jpg"
+        posts = _table_posts(folder / TABLE) if is_table else _folder_posts(folder, notes, ending)
+        for post_id, anp, source, image in posts:
             if anp not in scores:
                 unknown.append(anp)
-            elif (label := self.config.label(scores[anp])) is None:
+            elif (label := self.config.label(anp, scores[anp])) is None:
                 between += 1
             else:
                 # Copies of a photo in several ANPs stay in one split, because only the id of the photo counts.
                 splits[hash_split(photo_id(post_id), shares)].append(post_id)
                 sources[post_id] = (source, anp, scores[anp], label)
-                image_names.add(image)
+                image_names.add(f"{Path(image).stem}{ending}" if self.config.image_features else image)
         if unknown:
             anps = join_names(sorted(set(unknown)))
             notes.append(f"{len(unknown)} posts were left out, their ANPs are not in the list: {anps}")
         if between:
             notes.append(f"{between} posts were left out, the scores of their ANPs lie between the thresholds")
         if is_table:
-            image_folder, absent = find_images(folder / IMAGES, image_names)
+            pictures = VECTOR_FOLDER if self.config.image_features else IMAGES
+            image_folder, absent = find_images(folder / pictures, image_names)
             notes += absent
-        counts = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
-        notes.append(f"number of posts before those with too few or too many words are left out: {counts}")
         context = {"folder": str(folder), "is_table": is_table, "image_folder": image_folder}
+        if self.config.balanced:
+            kept = self._balanced(sources, context, notes)
+            splits = {split: [post_id for post_id in ids if post_id in kept] for split, ids in splits.items()}
+        if self.config.anps:
+            self.info.features = self._columns(sorted({label for *_, label in sources.values()}))
+        counts = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
+        before = "" if self.config.balanced else " before those are left out whose texts do not suit"
+        notes.append(f"number of posts{before}: {counts}")
         return self.generators(splits, sources, notes, **context)
 
-    def read_chunk(self, posts, folder, is_table, image_folder):
-        config, places = self.config, [place for _, (place, *_) in posts]
+    def _balanced(self, sources: dict[str, tuple], context: dict, notes: list[str]) -> set[str]:
+        """Return the ids of the posts that are kept if every class is to have as many as the smallest.
+
+        A post of a class is kept if the hash of its id is among the lowest, so that most posts stay when others come
+        or go. The hash is another one than that of the splits.
+        """
+        ids: dict[str, list[str]] = {}
+        for (post_id, (*_, label)), cells in self._read_texts(list(sources.items()), **context):
+            if self.config.keeps(cells):
+                ids.setdefault(label, []).append(post_id)
+        smallest = min(map(len, ids.values()), default=0)
+        notes.append(f"every class has {smallest} posts, as the smallest; before, they had {_counts(ids)}")
+        ranked = (
+            sorted(members, key=lambda post_id: hash_position(f"balanced/{post_id}")) for members in ids.values()
+        )
+        return {post_id for members in ranked for post_id in members[:smallest]}
+
+    def _read_texts(
+        self, posts: list[tuple[str, tuple]], folder: str, is_table: bool, image_folder: str | None
+    ) -> Iterator[tuple[tuple[str, tuple], dict[str, str]]]:
+        """Yield each post with its fields."""
+        places = [place for _, (place, *_) in posts]
         if is_table:
             contents = read_rows_at(Path(folder, TABLE), places)
         else:
             contents = (_read_json_post(Path(folder, f"{place}.json")) for place in places)
-        for (post_id, (place, anp, score, label)), cells in zip(posts, contents, strict=True):
-            words = sum(len(cells[field].split()) for field in config.words_of)
-            if not config.more_words_than < words < config.fewer_words_than:
+        return zip(posts, contents, strict=True)
+
+    def read_chunk(self, posts, folder, is_table, image_folder):
+        config = self.config
+        for (post_id, (place, anp, score, label)), cells in self._read_texts(posts, folder, is_table, image_folder):
+            if not config.keeps(cells):
                 continue
-            images = image_paths(image_folder, [cells["image"].strip()]) if is_table else [f"{folder}/{place}.jpg"]
             yield {
                 "id": post_id,
                 "text": ". ".join(cells[field].strip() for field in config.text_of if cells[field].strip()),
-                "images": images,
+                **self._pictures(cells, f"{folder}/{place}", is_table, image_folder),
                 "label": label,
                 "group": photo_id(post_id),
                 "tags": cells["tags"].strip(),
                 "anp": anp,
                 "anp_score": float(np.float32(score)),  # a built corpus has its type, and a streamed one this value
             }
+
+    def _pictures(self, cells: dict[str, str], place: str, is_table: bool, image_folder: str | None) -> dict:
+        """Return the columns of a post that hold its image, or the vector that takes the image's place."""
+        name = cells["image"].strip() if is_table else ""
+        if not self.config.image_features:
+            return {"images": image_paths(image_folder, [name]) if is_table else [f"{place}.jpg"]}
+        paths = image_paths(image_folder, [f"{Path(name).stem}.npy"]) if is_table else [f"{place}.npy"]
+        return {"images": [], "image_features": [read_vector(Path(path)) for path in paths if Path(path).exists()]}
+
+
+def read_vector(path: Path) -> list[float]:
+    """Return the vector that a NumPy file holds.
+
+    Raises:
+        ValueError: If it holds something else.
+    """
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: this is not a NumPy file that can be read: {error}") from error
+    if vector.ndim != 1 or vector.dtype.kind != "f" or not np.isfinite(vector).all():
+        raise ValueError(f"{path} holds {vector.dtype} of shape {vector.shape}; write one vector of finite floats")
+    return vector.astype(np.float32).tolist()
+
+
+def _counts(ids: dict[str, list[str]]) -> str:
+    return ", ".join(f"{label} {len(members)}" for label, members in sorted(ids.items()))
 
 
 def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
@@ -214,7 +320,7 @@ def _table_posts(path: Path) -> Iterator[tuple[str, str, int, str]]:
     require_posts(path, len(ids), is_split=False)
 
 
-def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, str, str]]:
+def _folder_posts(folder: Path, notes: list[str], ending: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield id, ANP, path without suffix and image name of every post in the folders of the ANPs."""
     without_text = without_image = 0
     entries = sorted(list_files(folder / FOLDER))
@@ -224,15 +330,16 @@ def _folder_posts(folder: Path, notes: list[str]) -> Iterator[tuple[str, str, st
     for anp in (name for name in entries if name not in others):
         # Files with a dot, such as ._1.jpg, are those of the system that copied the folder.
         names = [name for name in list_files(folder / FOLDER / anp) if not name.startswith(".")]
-        texts, images = ({name[: -len(end)] for name in names if name.endswith(end)} for end in (".json", ".jpg"))
+        texts, images = ({name[: -len(end)] for name in names if name.endswith(end)} for end in (".json", ending))
         without_text += len(images - texts)
         without_image += len(texts - images)
         for name in sorted(texts):
-            yield f"{anp}/{name}", anp_name(anp), f"{FOLDER}/{anp}/{name}", f"{anp}/{name}.jpg"
+            yield f"{anp}/{name}", anp_name(anp), f"{FOLDER}/{anp}/{name}", f"{anp}/{name}{ending}"
+    one = {".jpg": "an image", ".npy": "a vector"}[ending]
     if without_text:
-        notes.append(f"{without_text} posts were left out, they have an image without a .json file")
+        notes.append(f"{without_text} posts were left out, they have {one} without a .json file")
     if without_image:
-        notes.append(f"{without_image} posts have a .json file without an image")
+        notes.append(f"{without_image} posts have a .json file without {one}")
 
 
 def _read_json_post(path: Path) -> dict[str, str]:

@@ -30,13 +30,13 @@ CORPORA = {
 }
 # The shared files that decide what a corpus holds.
 SHARED_NAMES = (
-    *("anp", "columns", "corpus", "files", "leaks", "posts", "processes", "rows", "schema", "similarity", "splits"),
-    "tables",
+    *("anp", "columns", "corpus", "files", "language", "leaks", "posts", "processes", "rows", "schema", "similarity"),
+    *("splits", "tables"),
 )
 SHARED = [f"common_{name}.py" for name in SHARED_NAMES]
 # The functions of the models that decide which posts a clean variant drops.
 SHARED_MODELING = [Path(module.__file__) for module in (common_images, common_text)]
-PACKAGES = ("imagehash", "pillow", "regex", "scipy")  # Others decide that, too.
+PACKAGES = ("imagehash", "pillow", "py3langid", "regex", "scipy")  # Others decide that, too.
 
 
 def load_corpus(

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from datasets import ClassLabel, Features, Image, List, Value
 
 LABELS = ["negative", "neutral", "positive"]
+# The type of the column `image_features`: vectors that stand for the images of a post, computed beforehand.
+VECTORS = List(List(Value("float32")))
 TARGET = "$T$"  # In a text, it stands for the target that the column `aspect` names.
 
 

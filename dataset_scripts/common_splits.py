@@ -33,6 +33,11 @@ def write_splits(folder: Path, splits: Mapping[str, Iterable[str]]) -> None:
     (folder / CHECKSUMS).write_bytes(checksums.encode())
 
 
+def hash_position(key: str) -> float:
+    """Return a number from 0 to 1 that depends on the key alone."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+
+
 def hash_split(key: str, shares: Mapping[str, float]) -> str:
     """Return the split of a post, which depends on a hash of its key alone.
 
@@ -42,7 +47,7 @@ def hash_split(key: str, shares: Mapping[str, float]) -> str:
     Args:
         shares: The share of each split. The shares add up to one.
     """
-    position = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / 2**64
+    position = hash_position(key)
     for split, share in shares.items():
         position -= share
         if position < 0:

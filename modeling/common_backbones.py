@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .common_cnns import OWN_IMAGE_ENCODERS
 from .common_config import MultimodalConfig, check_fields
@@ -15,7 +15,13 @@ from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vecto
 
 
 class BackbonesMixin:
-    """What every architecture inherits that concerns its encoders and their backbones."""
+    """What every architecture inherits that concerns its encoders and their backbones.
+
+    Attributes:
+        image_part: What an image encoder takes of a trained model of this project, see `load_backbone`.
+    """
+
+    image_part: Literal["image", "class_scores"] = "image"
 
     def encoders(self, modality: Literal["text", "image"]) -> dict[str, TextEncoder | ImageEncoder]:
         """Return the encoders of a modality by name: "text", or "image" and the `further_image_encoders` of the
@@ -35,13 +41,13 @@ class BackbonesMixin:
         further_image_encoders: Mapping[str, str | Path] | None = None,
         **config_kwargs,
     ) -> "BackbonesMixin":
-        """Build a new model on pretrained or new encoders.
+        """Build a new model on pretrained or new encoders. Those that the architecture does not read are not built.
 
         Args:
             text: `"word_vectors"`, or the Hub id or folder of a transformer, or of a model of this project, of
                 which the layers that read the text alone are then used.
-            image: `"small_cnn"`, `"alexnet"` or `"raw_cnn"`, or the Hub id or folder of a vision backbone of timm or
-                transformers, or of a model of this project.
+            image: `"small_cnn"`, `"alexnet"`, `"raw_cnn"` or `"lrn_cnn"`, or the Hub id or folder of a vision backbone
+                of timm or transformers, or of a model of this project.
             tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
             image_size: The height and width in pixels of the images that the processor makes.
             word_vectors: A text file of GloVe or word2vec to start from, if `text` is `"word_vectors"`.
@@ -52,16 +58,14 @@ class BackbonesMixin:
             ValueError: If the config does not have a field or encoder, or a transformer comes with `word_vectors`.
         """
         check_fields(cls.config_class, config_kwargs)
-        text_backbone = None
-        if text == "word_vectors":
-            text_config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
-            text_config.hidden_size = config_kwargs.get("text_hidden_size") or text_config.hidden_size
-        elif word_vectors is not None:
-            raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
-        else:
-            text_backbone, text_config = load_backbone(text, "text")
-        sources = image_sources(cls.config_class, image, further_image_encoders or {})
-        image_backbones, image_fields = _load_image_backbones(sources, image_size)
+        text_backbone = text_config = None
+        if "text" in cls.input_modalities:
+            text_size = config_kwargs.get("text_hidden_size")
+            text_backbone, text_config = _load_text_backbone(text, tokenizer, word_vectors, text_size)
+        image_backbones, image_fields = {}, {}
+        if "image" in cls.input_modalities:
+            sources = image_sources(cls.config_class, image, further_image_encoders or {})
+            image_backbones, image_fields = _load_image_backbones(sources, image_size, cls.image_part)
 
         model = cls(cls.config_class(text_config=text_config, **config_kwargs | image_fields))
         text_encoder = model.base_model.text_encoder
@@ -138,8 +142,21 @@ def image_sources(
     return {"image": image} | {name: further.get(name, image) for name in names}
 
 
+def _load_text_backbone(
+    text: str | Path, tokenizer: PreTrainedTokenizerBase, word_vectors: str | Path | None, hidden_size: int | None
+) -> tuple[nn.Module | None, PreTrainedConfig]:
+    """Return the pretrained backbone of the text encoder, or None for word vectors, and its config."""
+    if text == "word_vectors":
+        config = WordVectorsConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+        config.hidden_size = hidden_size or config.hidden_size
+        return None, config
+    if word_vectors is not None:
+        raise ValueError(f"word_vectors={word_vectors} needs the text encoder 'word_vectors', not {text}.")
+    return load_backbone(text, "text")
+
+
 def _load_image_backbones(
-    sources: Mapping[str, str | Path], image_size: tuple[int, int]
+    sources: Mapping[str, str | Path], image_size: tuple[int, int], part: Literal["image", "class_scores"]
 ) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Return the pretrained backbones of image encoders by name, and the fields of a config for all encoders."""
     backbones, fields = {}, {}
@@ -147,7 +164,7 @@ def _load_image_backbones(
         if source in OWN_IMAGE_ENCODERS:
             fields[f"{name}_config"] = OWN_IMAGE_ENCODERS[source](image_size=image_size[0])
         else:
-            backbones[name], fields[f"{name}_config"] = load_backbone(source, "image")
+            backbones[name], fields[f"{name}_config"] = load_backbone(source, part)
             sizes = image_sizes(backbones[name], image_size)
             fields |= {f"{name}_{size}": value for size, value in sizes.items()}
     return backbones, fields

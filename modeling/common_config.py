@@ -37,6 +37,8 @@ class MultimodalConfig(PreTrainedConfig):
         modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
             not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        columns: The further columns that the training posts had, such as "caption", and that the pipeline and the
+            commands expect.
         score_temperature: What the logits are divided by before the softmax that gives the scores of the pipeline and
             of all commands. train.py fits it on the validation posts. The `logits` of the model are never divided.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
@@ -65,6 +67,7 @@ class MultimodalConfig(PreTrainedConfig):
     standardize: bool = True
     modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
+    columns: list[str] | None = None
     score_temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
@@ -111,6 +114,23 @@ class MultimodalConfig(PreTrainedConfig):
         """Return the config of the token embeddings, which transformers changes: that below a BiLSTM."""
         config = super().get_text_config(*args, **kwargs)
         return config.backbone_config if isinstance(config, BiLSTMConfig) else config
+
+    @property
+    def card_notes(self) -> tuple[str, ...]:
+        """What the card says about the architecture besides what was measured, as sentences."""
+        return ()
+
+    @property
+    def class_scores_config(self) -> PreTrainedConfig:
+        """The config of the image encoder that returns the scores which the model gives an image by itself.
+
+        Raises:
+            ValueError: If the model is not a classifier of images.
+        """
+        raise ValueError(
+            f"the scores of a {self.model_type} cannot be read as those of an image: train a gated_fusion with "
+            "branch=image."
+        )
 
     @property
     def text_branch_config(self) -> PreTrainedConfig:

@@ -68,6 +68,9 @@ class MultimodalProcessor(ProcessorMixin):
     # The further columns of a post that `encode_further` reads, such as "caption", and the inputs that it makes.
     columns: tuple[str, ...] = ()
     further_inputs: tuple[str, ...] = ()
+    # Those of `columns` that hold a text of their own, whose words a model can read without the post's text. Their
+    # tensors begin with the name of the column, as in "caption_input_ids" and "caption_attention_mask".
+    text_columns: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..common_anp import FOLDER, IMAGES, TABLE, AnpConfig, AnpCorpus, read_mvso
+from ..common_anp import ANPS, FOLDER, IMAGES, TABLE, VECTOR_FOLDER, AnpConfig, AnpCorpus, read_mvso
 from ..common_corpus import with_clean
 
 LANGUAGES = (
@@ -24,15 +24,17 @@ class MVSO(AnpCorpus):
     """MVSO, as Deep Fusion reads it (arXiv 1711.07798) and as the MVSO study reads it (arXiv 1712.00725)."""
 
     HOMEPAGE = "http://mvso.cs.columbia.edu"
-    INDEX = (*(f"{language}.csv" for language in LANGUAGES), TABLE, IMAGES, FOLDER, f"{FOLDER}/*")
+    INDEX = (*(f"{language}.csv" for language in LANGUAGES), TABLE, IMAGES, VECTOR_FOLDER, FOLDER, f"{FOLDER}/*")
     BUILDER_CONFIG_CLASS = AnpConfig
     BUILDER_CONFIGS = with_clean(
         AnpConfig(
             "deep_fusion",
-            "1.0.0",
-            description="Two classes, scores > 0.16 and < -0.1; 5 < words of the description < 150; 80/20.",
+            "1.1.0",
+            description="Two classes, scores > 0.16 and < -0.1; 5 to 150 words of the description; 80/20.",
             positive=0.16,
             negative=-0.1,
+            more_words_than=4,
+            fewer_words_than=151,
         ),
         AnpConfig(
             "study",
@@ -42,6 +44,7 @@ class MVSO(AnpCorpus):
             **STUDY,
         ),
         AnpConfig("study_two_classes", "1.0.0", description="The same without the neutral posts.", **STUDY),
+        AnpConfig("anps", "1.0.0", **ANPS),
     )
     DEFAULT_CONFIG_NAME = "deep_fusion"
 

@@ -22,7 +22,7 @@ from ..common_posts import PostTable, class_names
 from ..common_schema import features
 from .index import SPLIT_OF, content_id, require_label, text_cell
 from .labels import Labels
-from .plan import PostsConfig, make_plan, shared_row
+from .plan import EXTRA, PostsConfig, make_plan, shared_row
 
 DESCRIPTION = "Posts of a dataset, with the columns that all corpora share."
 
@@ -140,7 +140,7 @@ def _stream(
         names = config.label_names or table.classes.get("label")
         if names is None:
             raise ValueError(f"{name}: the classes of a stream are not known; give them, as label_names=[bad, good]")
-        extra = {name: Value("string") for name in ("caption", "group") if table.columns.get(name)}
+        extra = {name: Value("string") for name in EXTRA if table.columns.get(name)}
         light = {"table": replace(table, rows=None)}
         posts = table.rows.filter(_has_label, fn_kwargs=light)
         posts = posts.map(_stream_row, fn_kwargs=light | {"names": list(names)}, remove_columns=posts.column_names)

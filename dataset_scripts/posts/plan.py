@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import BuilderConfig, Features, Value
 
-from ..common_columns import FIELDS, describe_columns
+from ..common_columns import FIELDS, FURTHER_FIELDS, describe_columns
 from ..common_files import atomic_write, content_hash, join_names, option_path, read_json
 from ..common_posts import PostFile, PostTable, open_posts
 from ..common_rows import IMAGES
@@ -21,6 +21,7 @@ from .index import SPLITS, IndexBuilder, PostIndex, contradictions, hash_of, req
 from .labels import Labels
 
 SHARES = (0.8, 0.1, 0.1)
+EXTRA = (*FURTHER_FIELDS, "group")  # the columns that not every corpus has
 
 
 @dataclass
@@ -150,7 +151,7 @@ def make_plan(tables: Mapping[str, Sequence[PostTable]], config: PostsConfig) ->
         notes.append(f"{count} posts occur with different labels, each time on the same side: {join_names(examples)}")
     splits = _splits(index, [split for split, _ in listed], config, notes)
     notes += _rare_classes(index)
-    extra = {name: Value("string") for name in ("caption", "group") if any(t.columns.get(name) for _, t in listed)}
+    extra = {name: Value("string") for name in EXTRA if any(t.columns.get(name) for _, t in listed)}
     return Plan(index, splits, features(names, **extra), notes)
 
 
@@ -259,7 +260,7 @@ def shared_row(table: PostTable, row: dict, classes: Labels) -> dict[str, Any]:
         "aspect": text_cell(table, row, "aspect").strip() or None,
     }
     values |= {name: classes.name(table.label(row, name)) for name in ("label", "text_label", "image_label")}
-    for name in ("caption", "group"):
+    for name in EXTRA:
         if table.columns.get(name):
             values[name] = text_cell(table, row, name).strip() or None
     return values

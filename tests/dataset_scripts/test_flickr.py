@@ -1,11 +1,17 @@
 """VSO and MVSO."""
 
+from collections import Counter
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
 import pytest
 from standins import MVSO_LIST, VSO_LIST, flickr_posts, write_flickr_folder, write_flickr_post, write_flickr_table
 
-from mmsent.dataset_scripts.common_anp import read_mvso, read_vso
+from mmsent.dataset_scripts import common_language
+from mmsent.dataset_scripts.common_anp import read_mvso, read_vector, read_vso
 from mmsent.dataset_scripts.common_corpus import corpus_notes
-from mmsent.dataset_scripts.common_splits import hash_split
+from mmsent.dataset_scripts.common_splits import hash_position, hash_split
 
 
 @pytest.fixture(params=[write_flickr_table, write_flickr_folder])
@@ -38,6 +44,20 @@ def test_vso(write, load):
     assert "10 posts were left out, the scores of their ANPs lie between the thresholds" in notes
 
 
+@pytest.mark.parametrize("corpus", ["vso", "mvso"])
+def test_the_label_can_be_the_anp(write, load, corpus):
+    """Every photo counts, also those with a neutral ANP or without a description."""
+    loaded = load(corpus, "anps", data_dir=write())
+    known = {"beautiful_flower", "beautiful_sky", "drab_city", "plain_wall"}
+    known |= {"old_books", "long_race"} if corpus == "mvso" else set()
+    names = loaded["train"].features["label"].names
+    assert names == sorted(known)
+    rows = by_photo(loaded)
+    assert len(rows) == 10 * len(known)
+    assert all(names[row["label"]] == row["anp"] for row in rows.values())
+    assert set(loaded) == {"train", "validation", "test"}
+
+
 STUDY_LABELS = {
     **dict.fromkeys(["beautiful_flower", "beautiful_sky", "old_books"], "positive"),
     **dict.fromkeys(["drab_city", "long_race"], "negative"),
@@ -67,12 +87,97 @@ def test_mvso(write, load, config, labels):
         assert min(len(text.split()) for text in texts) == 2 + 6
 
 
-def test_word_limits(tmp_path, load):
-    counts = [5, 6, 149, 150, 6, 6, 6, 6]
-    changes = [{"description": " ".join(["w"] * count), "anp": "beautiful_sky"} for count in counts]
-    rows = [post | change for post, change in zip(flickr_posts(8), changes, strict=True)]
-    folder = write_flickr_table(tmp_path / "vso", rows=rows)
-    assert set(by_photo(load("vso", data_dir=str(folder)))) == {f"p{n}" for n in range(8)} - {"p0", "p3"}
+@pytest.mark.parametrize(("corpus", "left_out"), [("vso", {4, 5, 150, 151}), ("mvso", {4, 151})])
+def test_word_limits(tmp_path, load, corpus, left_out):
+    """Deep Fusion keeps more than 5 and fewer than 150 words of VSO, and 5 to 150 words of MVSO."""
+    counts = [4, 5, 6, 149, 150, 151, *[7] * 20]
+    changes = [{"description": " ".join(["w"] * count), "anp": "beautiful_flower"} for count in counts]
+    rows = [post | change for post, change in zip(flickr_posts(26), changes, strict=True)]
+    folder = write_flickr_table(tmp_path / "flickr", rows=rows)
+    kept = by_photo(load(corpus, data_dir=str(folder)).remove_columns("images"))
+    assert {len(row["text"].split()) for row in kept.values()} == set(counts) - left_out
+
+
+def test_balanced_by_class(write, load, tmp_path):
+    """The classes are balanced after the words are counted; a post stays if the hash of its id is among the lowest."""
+    whole = load("mvso", "study", data_dir=write(140)).remove_columns("images")
+    loaded = load("mvso", "study", data_dir=write(140), balanced=True).remove_columns("images")
+    kept, before = by_photo(loaded), by_photo(whole)
+    counts = Counter(row["label"] for row in before.values())
+    assert len(set(counts.values())) > 1
+    assert Counter(row["label"] for row in kept.values()) == dict.fromkeys(range(3), min(counts.values()))
+    for label in range(3):
+        ids = {row["id"] for row in before.values() if row["label"] == label}
+        lowest = sorted(ids, key=lambda post_id: hash_position(f"balanced/{post_id}"))[: min(counts.values())]
+        assert {row["id"] for row in kept.values() if row["label"] == label} == set(lowest)
+    split_of = {photo: split for split, posts in whole.items() for photo in posts["group"]}
+    assert all(split_of[photo] == split for split, posts in loaded.items() for photo in posts["group"])
+    assert f"every class has {min(counts.values())} posts" in "\n".join(corpus_notes(loaded))
+
+
+TEXTS = {
+    "english": "We walked along the beach and watched the beautiful sunset over the quiet sea.",
+    "misspelled": "We wolked alonk the beech and wotched the beutifull sunsett ower the qwiet see.",
+    "german": "Wir gingen am Strand entlang und sahen den schönen Sonnenuntergang über dem Meer.",
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [({}, set(TEXTS)), ({"english": True}, {"english", "misspelled"}), ({"spelled": 0.9}, {"english"})],
+)
+def test_language_and_spelling(tmp_path, load, options, kept):
+    rows = [
+        flickr_posts(1)[0] | {"id": f"{name}{n}", "description": text, "title": "", "tags": ""}
+        for name, text in TEXTS.items()
+        for n in range(40)
+    ]
+    folder = write_flickr_table(tmp_path / "mvso", rows=rows)
+    loaded = load("mvso", "study", data_dir=str(folder), **options).remove_columns("images")
+    assert {text for posts in loaded.values() for text in posts["text"]} == {TEXTS[name] for name in kept}
+
+
+def test_the_spelling_needs_a_share_and_a_package(tmp_path, load, monkeypatch):
+    folder = str(write_flickr_table(tmp_path / "mvso", 10))
+    with pytest.raises(ValueError, match="spelled=2: give a share from 0 to 1"):
+        load("mvso", "study", data_dir=folder, spelled=2)
+
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(common_language, "version", version)
+    with pytest.raises(ImportError, match=r'pyspellchecker: pip install "mmsent\[spelling\]"'):
+        load("mvso", "study", data_dir=folder, spelled=0.9)
+
+
+def test_vectors_in_place_of_images(write, load, tmp_path):
+    """Vectors of the photos lie where the images would, and a post without one has none."""
+    folder = Path(write(20))
+    images = sorted((folder / "images").glob("*.jpg")) or sorted((folder / "posts").rglob("*.jpg"))
+    for number, path in enumerate(images):
+        vector = path.with_suffix(".npy") if "posts" in path.parts else folder / "image_features" / f"{path.stem}.npy"
+        vector.parent.mkdir(exist_ok=True)
+        if path.stem != "p7":
+            np.save(vector, np.full(3, number, np.float64))
+        path.unlink()
+    rows = by_photo(load("mvso", "study", data_dir=str(folder), image_features=True))
+    place = {path.stem: number for number, path in enumerate(images)}
+    assert len(rows) > 10
+    for photo, row in rows.items():
+        assert row["images"] == []
+        assert row["image_features"] == ([] if photo == "p7" else [[place[photo]] * 3])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(np.eye(2), r"holds float64 of shape \(2, 2\)"), (np.array(["a"]), "holds <U1 of shape")]
+)
+def test_bad_vector(tmp_path, content, message):
+    np.save(tmp_path / "a.npy", content)
+    with pytest.raises(ValueError, match=message):
+        read_vector(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="this is not a NumPy file"):
+        read_vector(tmp_path / "a.npy")
 
 
 def test_split_by_hash_survives_a_partial_crawl(write, tmp_path, load):

@@ -14,10 +14,12 @@ from mmsent.training.collator import PostCollator
 from mmsent.training.feature_cache import encode_features
 
 
-def test_a_frozen_text_branch_is_cached_as_one_vector_per_text(backbones, tmp_path):
+@pytest.mark.parametrize("architecture", ["gated_fusion", "early_fusion"])
+def test_a_frozen_text_branch_is_cached_as_one_vector_per_text(backbones, tmp_path, architecture):
+    """The last states of a BiLSTM, or the mean over the tokens."""
     for part in tiny.build("gated_fusion", "own", backbones, branch="text", text_hidden=5):
         part.save_pretrained(tmp_path / "text")
-    row = ARCHITECTURES["gated_fusion"]
+    row = ARCHITECTURES[architecture]
     processor = row.processor.from_backbones(tmp_path / "text", "small_cnn")
     arguments = (tmp_path / "text", "small_cnn", processor.tokenizer, processor.image_size)
     model = row.classifier.from_backbones(*arguments, freeze_text=True)
@@ -53,7 +55,7 @@ def text_branch(run) -> dict[str, bytes]:
 def test_the_recipes_train_the_fusion_on_the_trained_text_model(run, standins, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text(f"negative{' -1' * 50}\npositive{' 1' * 50}\n")
-    corpus = ["--data_dir", str(standins.WRITERS["mvso"](tmp_path / "mvso", 140))]
+    corpus = ["--data_dir", str(standins.WRITERS["mvso"](tmp_path / "mvso", 140)), "--dataset_kwargs", "english=false"]
     cache = ["--cache_features", "--features_dir", str(tmp_path / "features")]
 
     def train(name, recipe, *argv) -> None:

@@ -199,7 +199,9 @@ class DataArguments:
         "'missing' keeps the post without the image.",
     )
     modalities: Literal["both", "text", "image"] = HfArg(
-        default="both", help="Parts of a post that the model reads, in training and in evaluation."
+        default="both",
+        help="Parts of a post that the model reads, in training and in evaluation; by default those that the "
+        "architecture reads.",
     )
     image_augmentation: list[str] = HfArg(
         default_factory=list,
@@ -217,6 +219,11 @@ class DataArguments:
     min_confidence: float | None = HfArg(
         default=None,
         help="Train only on posts to whose label the model of init_from gives a higher probability (MVSO: 0.6).",
+    )
+    keep_progressively: bool = HfArg(
+        default=False,
+        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from "
+        "are (PCNN).",
     )
     cache_features: bool = HfArg(
         default=False, help="Run the frozen encoders once, before the training, and store their output on the disk."
@@ -283,6 +290,11 @@ class RunArguments(TrainingArguments):
         default=None,
         help="Weights of the classes in the cross-entropy: one number per class, in the order of the labels, or "
         "'balanced', which gives every class the same total weight in the training split.",
+    )
+    lbfgs: bool = HfArg(
+        default=False,
+        help="Train on all posts at once with L-BFGS, 20 iterations per epoch: finds the optimum of a logistic "
+        "regression on frozen encoders. weight_decay is then its L2 penalty, 1 / (C * posts) of scikit-learn's C.",
     )
     lr_decay: float | None = HfArg(default=None, help="Factor on the learning rates every lr_decay_steps steps.")
     lr_decay_steps: int = HfArg(default=3000, help="Number of steps between two uses of lr_decay.")

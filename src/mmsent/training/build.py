@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from torch.utils.data import Subset
@@ -12,6 +13,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
+from mmsent.evaluation.calibration import log_scores
 from mmsent.evaluation.scores import score, single_numbers
 from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.modeling.common_backbones import image_sources
@@ -37,11 +39,11 @@ from .arguments import DataArguments, ModelArguments, RunArguments
 from .augmentation import AugmentedPosts
 from .collator import PostCollator
 from .console import OneBar, Progress
-from .posts import RunPosts, confident_rows
+from .posts import RunPosts, confident_rows, progressive_rows
 from .trainer import MultimodalTrainer
 
 # Fields of a config that follow from the encoders, the corpus and other arguments.
-DERIVED_FIELDS = {"text_config", "modalities", "aspects", "score_temperature"}
+DERIVED_FIELDS = {"text_config", "modalities", "aspects", "columns", "score_temperature"}
 IMAGE_FIELDS = ("config", "hidden_size", "regions")  # the ends of the names of those of each image encoder
 
 
@@ -158,16 +160,16 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
         with naming("model_kwargs"):
             return row.config.from_dict(saved.to_dict() | fields)
     with naming(f"text_encoder={args.text_encoder}"):
-        if args.text_encoder == "word_vectors":
+        if args.text_encoder == "word_vectors" or "text" not in row.reads:
             size = fields.get("text_hidden_size") or WordVectorsConfig.hidden_size
             text_config = WordVectorsConfig(hidden_size=size)
         else:
             text_config = backbone_config(args.text_encoder, "text")
-    image_configs = {}
-    for name, source in image_encoders(args).items():
+    image_configs = {}  # an encoder that the architecture does not read is not built
+    for name, source in image_encoders(args).items() if "image" in row.reads else ():
         with naming(f"image_encoder={source}" if name == "image" else f"further_image_encoders {name}={source}"):
             own = OWN_IMAGE_ENCODERS.get(source)
-            image_configs[f"{name}_config"] = own() if own else backbone_config(source, "image")
+            image_configs[f"{name}_config"] = own() if own else backbone_config(source, row.model.image_part)
     with naming("model_kwargs"):
         config = row.config(text_config=text_config, **image_configs, **fields)
     if config.text_hidden_size != text_config.hidden_size:
@@ -254,6 +256,8 @@ def build_trainer(
     changes = (data_args.image_augmentation, data_args.text_augmentation)
     if any(changes) or data_args.synonyms:
         train_posts = AugmentedPosts(train_posts, *changes, run_args.seed, data_args.synonyms)
+    if run_args.lbfgs:
+        run_args.per_device_train_batch_size = len(train_posts)
     disable_progress_bar()  # bars of weights that are read and written would interrupt that of the training
     patience = run_args.early_stopping_patience
     trainer = MultimodalTrainer(
@@ -275,14 +279,19 @@ def build_trainer(
     return trainer
 
 
-def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> list[int]:
-    """Train only on the posts to whose label the model gives a probability above the threshold, and return their
-    labels."""
+def keep_posts(trainer: MultimodalTrainer, posts: RunPosts, args: DataArguments) -> list[int]:
+    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`,
+    and return their labels."""
     labels = posts.labels["train"]
-    logits = trainer.predict(posts.splits["train"]).predictions / trainer.model.config.score_temperature
-    rows = confident_rows(logits, labels, threshold)
+    logits = trainer.predict(posts.splits["train"]).predictions
+    scores = np.exp(log_scores(logits, trainer.model.config.score_temperature))
+    if args.keep_progressively:
+        rows = progressive_rows(scores, posts.outlines["train"]["id"], trainer.args.seed)
+    else:
+        rows = confident_rows(scores, labels, args.min_confidence)
     if not rows:
-        raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
+        rule = "keep_progressively" if args.keep_progressively else f"min_confidence={args.min_confidence}"
+        raise ValueError(f"{rule}: no training post is left, because the model of init_from is sure of none.")
     trainer.train_dataset = Subset(trainer.train_dataset, rows)
     posts.report["confident_posts"] = len(rows)
     return [labels[row] for row in rows]

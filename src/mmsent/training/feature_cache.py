@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig
 from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.dataset_scripts.common_files import atomic_write, locked, remove_leftovers
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
-from mmsent.modeling.common_layers import last_states
+from mmsent.modeling.common_layers import last_states, masked_mean
 
 from .arguments import RunArguments
 from .collator import PostCollator
@@ -100,7 +100,7 @@ class Texts(torch.utils.data.Dataset):
 
     Attributes:
         counts: The number of vectors per post, one per token, of shape (N,). With `pad_to` of the encoder, texts have
-            this number, because the model reads padding too. They have one if the model reads only the last states.
+            this number, because the model reads padding too. They have one if the model reads one vector per text.
         shape: The shape of one vector, (D,).
     """
 
@@ -121,7 +121,7 @@ class Texts(torch.utils.data.Dataset):
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder."""
         settings = [] if self.pad_to is None else [f"padded to {self.pad_to}".encode()]
-        settings += [b"pooled"] if self.pool else []
+        settings += {None: [], "last": [b"pooled"], "mean": [b"mean"]}[self.pool]
         return chain(settings, (ids.numpy().tobytes() for ids in self.ids))
 
     def items(self, rows: range) -> list[int]:
@@ -139,8 +139,9 @@ class Texts(torch.utils.data.Dataset):
     def encode(self, encoder: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each item of a batch, each of shape (L, D)."""
         features = encoder(ids, mask)  # (N, L, D)
-        if self.pool:
-            return list(last_states(features, mask.bool()).unsqueeze(1))
+        if self.pool is not None:
+            pooled = (last_states if self.pool == "last" else masked_mean)(features, mask.bool())  # (N, D)
+            return list(pooled.unsqueeze(1))
         if self.pad_to is not None:
             return list(features)
         return [vectors[:length] for vectors, length in zip(features, mask.sum(1), strict=True)]

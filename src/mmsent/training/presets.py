@@ -5,26 +5,25 @@ encoders too. A choice is printed as the arguments that say the same; the comman
 """
 
 import math
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import py3langid
 import torch
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
 from mmsent.dataset_scripts.common_corpus import undecoded
+from mmsent.dataset_scripts.common_language import language
+from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .posts import RunPosts, load_posts
 from .recipes import parse_arguments
 
 LANGUAGE_TEXTS = 500  # number of training texts that decide the language
-SHORTEST = 20  # characters of a text whose language can be told
 ENGLISH = 0.9  # share of English texts from which an English encoder is chosen
 FEW = 0.01  # A modality that fewer posts have is not read.
 MAX_IMAGES = 6
@@ -96,9 +95,8 @@ def english_share(texts: Iterable[str]) -> float:
     """Return the share of English among the first texts without links and mentions; 1.0 if all are too short."""
     languages = Counter()
     for text in texts:
-        words = re.sub(r"https?://\S+|[@#]\w+", " ", text)
-        if len(words.strip()) >= SHORTEST:
-            languages[py3langid.classify(words)[0]] += 1
+        if code := language(text):
+            languages[code] += 1
         if languages.total() == LANGUAGE_TEXTS:
             break
     return languages["en"] / languages.total() if languages else 1.0
@@ -223,6 +221,9 @@ def parse_with_preset(argv: list[str], description: str) -> tuple[ModelArguments
         if is_set:
             raise ValueError(f"preset cannot be combined with {name}: leave one of them out.")
     facts = Facts.of(load_posts(data_args, run_args))
+    # What the user's architecture does not read might as well not be there.
+    unread = {"text", "image"}.difference(ARCHITECTURES[model_args.architecture].reads)
+    facts = replace(facts, **{f"with_{name}": 0.0 for name in unread})
     choice = choose(preset, facts)
     values = {name: value for name, (value, _) in choice.items()}
     arguments = parse_arguments(argv, description, values)
