@@ -1,7 +1,7 @@
 """CBOW+DA+LR: word vectors, a denoising autoencoder of the image and logistic regression that are trained together.
 
 Baecchi, Uricchio, Bertini, Del Bimbo: *A Multimodal Feature Learning Approach for Sentiment Analysis of Social Network
-Multimedia*. Multimedia Tools and Applications 75(5), 2016.
+Multimedia*. Multimedia Tools and Applications 2016.
 
 No code was published. The docstrings say what is a reading of this project. The regression adds up what the text and
 what the image say: posts that only both together decide are beyond it.

@@ -15,7 +15,13 @@ from .common_word_vectors import WordVectors, WordVectorsConfig, read_word_vecto
 
 
 class BackbonesMixin:
-    """What every architecture inherits that concerns its encoders and their backbones."""
+    """What every architecture inherits that concerns its encoders and their backbones.
+
+    Attributes:
+        image_part: What an image encoder takes of a trained model of this project, see `load_backbone`.
+    """
+
+    image_part: Literal["image", "class_scores"] = "image"
 
     def encoders(self, modality: Literal["text", "image"]) -> dict[str, TextEncoder | ImageEncoder]:
         """Return the encoders of a modality by name: "text", or "image" and the `further_image_encoders` of the
@@ -61,7 +67,7 @@ class BackbonesMixin:
         image_backbones, image_fields = {}, {}
         if "image" in cls.input_modalities:
             sources = image_sources(cls.config_class, image, further_image_encoders or {})
-            image_backbones, image_fields = _load_image_backbones(sources, image_size)
+            image_backbones, image_fields = _load_image_backbones(sources, image_size, cls.image_part)
 
         model = cls(cls.config_class(text_config=text_config, **config_kwargs | image_fields))
         text_encoder = model.base_model.text_encoder
@@ -152,7 +158,7 @@ def _load_text_backbone(
 
 
 def _load_image_backbones(
-    sources: Mapping[str, str | Path], image_size: tuple[int, int]
+    sources: Mapping[str, str | Path], image_size: tuple[int, int], part: Literal["image", "class_scores"]
 ) -> tuple[dict[str, nn.Module], dict[str, Any]]:
     """Return the pretrained backbones of image encoders by name, and the fields of a config for all encoders."""
     backbones, fields = {}, {}
@@ -160,7 +166,7 @@ def _load_image_backbones(
         if source in OWN_IMAGE_ENCODERS:
             fields[f"{name}_config"] = OWN_IMAGE_ENCODERS[source](image_size=image_size[0])
         else:
-            backbones[name], fields[f"{name}_config"] = load_backbone(source, "image")
+            backbones[name], fields[f"{name}_config"] = load_backbone(source, part)
             sizes = image_sizes(backbones[name], image_size)
             fields |= {f"{name}_{size}": value for size, value in sizes.items()}
     return backbones, fields

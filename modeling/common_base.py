@@ -49,11 +49,12 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     An architecture that reads one modality says so in `input_modalities`: `("text",)` or `("image",)`.
 
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
-    the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
-    if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
-    their mask (B, N) bool. It gets by name the regions that the config's `further_image_encoders` make of the same
-    images, for example `scene` (B, K, R, D_s), and the `further_inputs` of the class, None where they are not given.
-    If `reads_input_ids`, it gets `input_ids` (B, L), None with cached features of the text.
+    the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions are None if the model does
+    not have the encoder, and so is the mask of the slots; the mask of the text is given wherever it is known. If
+    `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and their mask (B, N) bool. It gets by name the
+    regions that the config's `further_image_encoders` make of the same images, for example `scene` (B, K, R, D_s), the
+    `further_inputs` of the class, None where they are not given, and `input_ids` (B, L) if `reads_input_ids`, None
+    with cached features of the text.
     It returns a `MultimodalOutput` without logits.
     """
 
@@ -132,7 +133,8 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`
                 is for the first, for example `scene_features`.
         """
-        tokens = text_mask = regions = slot_mask = None
+        tokens = regions = slot_mask = None
+        text_mask = None if attention_mask is None else attention_mask.bool()
         if self.text_encoder is not None:
             tokens, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
         aspect = ()
@@ -228,9 +230,10 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     @property
     def modalities(self) -> tuple[str, ...]:
         """The parts of a post that decide its scores, "text", "image" or both: those that were trained."""
-        encoders = {"text": self.base_model.text_encoder, "image": self.base_model.image_encoder}
+        read = {name for name in ("text", "image") if self.encoders(name)}
+        read |= {"text"} if "lexicon_scores" in self.further_inputs else set()
         hidden = {"text": "image", "image": "text"}.get(self.config.modalities)
-        return tuple(name for name, encoder in encoders.items() if encoder is not None and name != hidden)
+        return tuple(name for name in ("text", "image") if name in read and name != hidden)
 
     def frozen_encoders(self) -> list[nn.Module]:
         """Return the encoders that training must not change."""

@@ -116,6 +116,23 @@ class MultimodalConfig(PreTrainedConfig):
         return config.backbone_config if isinstance(config, BiLSTMConfig) else config
 
     @property
+    def card_notes(self) -> tuple[str, ...]:
+        """What the card says about the architecture besides what was measured, as sentences."""
+        return ()
+
+    @property
+    def class_scores_config(self) -> PreTrainedConfig:
+        """The config of the image encoder that returns the scores which the model gives an image by itself.
+
+        Raises:
+            ValueError: If the model is not a classifier of images.
+        """
+        raise ValueError(
+            f"the scores of a {self.model_type} cannot be read as those of an image: train a gated_fusion with "
+            "branch=image."
+        )
+
+    @property
     def text_branch_config(self) -> PreTrainedConfig:
         """The config of the part that reads the text alone, which another model can take as its text encoder."""
         return self.text_config

@@ -1,7 +1,7 @@
 """DNN-LR: a convolutional network for the text, a deep network for the image, and logistic regression over both.
 
 Yu, Lin, Meng, Zhao: *Visual and Textual Sentiment Analysis of a Microblog Using Deep Convolutional Neural Networks*.
-Algorithms 9(2), 2016.
+Algorithms 2016.
 
 No code was published. What the logistic regression reads is a switch. The paper trains the networks first and the
 regression afterwards; here all of them are trained at once, in such a way that they do not change each other.

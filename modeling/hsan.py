@@ -96,7 +96,7 @@ class HSANModel(HSANPreTrainedModel):
 
     def __init__(self, config: HSANConfig):
         super().__init__(config)
-        self.add_encoders(config, image=False)
+        self.add_encoders(config)
         self.word_lstm = MaskedLSTM(config.text_hidden_size, config.hidden_size, bidirectional=True)
         self.word_attention = ContextAttention(2 * config.hidden_size)
         self.sentence_lstm = MaskedLSTM(2 * config.hidden_size, config.hidden_size, bidirectional=True)

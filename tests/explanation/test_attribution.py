@@ -112,7 +112,7 @@ def test_scores_without_a_part_are_those_of_a_post_without_it(architecture, back
         "image 2": (TEXT, images(3)[::2]),
         "image 3": (TEXT, images(3)[:2]),
     }
-    posts = {part: post for part, post in posts.items() if part.startswith(tiny.reads(architecture))}
+    posts = {part: post for part, post in posts.items() if part.startswith(ARCHITECTURES[architecture].modalities)}
     assert list(explanation.without) == list(posts)
     for part, (text, remaining) in posts.items():
         with torch.no_grad():

@@ -9,12 +9,14 @@ import pytest
 import tiny
 from transformers import pipeline
 
+from mmsent.demo import app
 from mmsent.demo.table_tab import predict_table
 from mmsent.explanation import explain
 from mmsent.explanation.attribution import explain_post
 from mmsent.explanation.html import to_html
 from mmsent.inference import evaluate, predict
 from mmsent.inference.examples import FURTHER, example_posts
+from mmsent.inference.predict import load_pipeline
 from mmsent.modeling.common_pipeline import TASK, ImageTextSentimentPipeline
 
 TEXTS, CAPTIONS = ["good day", "the coffee", None], ["a red shirt", None, "the blue cafe"]
@@ -104,6 +106,20 @@ def test_the_demo_reads_the_column_of_a_table(classify, tmp_path):
     assert dict(zip(classify.model.config.label2id, rows[0][4:], strict=True)) == scores(expected)
     with pytest.raises(ValueError, match="reads a caption, and .* has no column caption"):
         predict_table(classify, str(write_table(tmp_path / "posts.csv", "seen")), [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "given"), [("with", ["a red shirt"]), ("without", [])])
+def test_the_demo_has_a_field_for_the_caption(models, name, given):
+    pipe = load_pipeline(str(models[name]))
+    page = app.build(pipe, str(models[name]))
+    fields = {component["props"].get("elem_id") for component in page.config["components"]}
+    assert ("caption" in fields) == bool(given)
+    analyse = next(function.fn for function in page.fns.values() if function.name == "analyse")
+    *_, (shown, page_section, *_) = analyse("good day", [], None, [], *given)
+    expected = pipe({"text": "good day"} | dict(zip(["caption"], given, strict=False)))
+    assert shown == scores(expected)
+    assert all(caption in page_section for caption in given)
 
 
 def test_explain_shows_the_caption_and_the_scores_without_it(run, models, classify, tmp_path):

@@ -42,6 +42,8 @@ def pad(batch: dict, tokens: int, slots: int) -> dict:
         padded[name] = torch.nn.functional.pad(batch[name], (0, tokens), value=3)
     for name in ("attention_mask", "aspect_attention_mask"):
         padded[name] = torch.nn.functional.pad(batch[name], (0, tokens))
+    if "positions" in batch:
+        padded["positions"] = torch.nn.functional.pad(batch["positions"], (0, tokens), value=3)
     count, _, *shape = batch["pixel_values"].shape
     padded["pixel_values"] = torch.cat([batch["pixel_values"], torch.randn(count, slots, *shape)], 1)
     padded["image_mask"] = torch.nn.functional.pad(batch["image_mask"], (0, slots))
@@ -142,8 +144,9 @@ def test_freezing_survives_loading(architecture, encoders, backbones, tmp_path):
 @tiny.every_row("own")
 def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backbones):
     models, reads, words = [], ARCHITECTURES[architecture].reads, ["good", "bad", "plain", "coffee"]
-    # From the text alone, 1 of 4 is right, unless the architecture reads nothing else.
-    labels = torch.tensor([(i if reads == ("text",) else i + i // 4) % 4 for i in range(16)])
+    labels = torch.tensor([(i + i // 4) % 4 for i in range(16)])  # from the text alone, 1 of 4 is right
+    if "image" not in reads:  # an aspect decides half of the label
+        labels = torch.tensor([2 * (i // 8) + i % 2 if "aspect" in reads else i % 4 for i in range(16)])
     aspects = [words[i // 4] for i in range(16)] if reads == ("text", "aspect") else None
     for _ in range(2):
         processor, model = tiny.build(architecture, encoders, backbones, num_labels=4)

@@ -47,4 +47,5 @@ def test_a_preset_chooses_no_encoder_that_is_not_read(monkeypatch, capsys):
 
 def test_the_rows_say_what_the_classes_read():
     for row in ARCHITECTURES.values():
-        assert row.reads == (*row.model.input_modalities, *(["aspect"] if row.model.reads_aspect else []))
+        kinds = {"aspect": row.model.reads_aspect, "lexicon": "lexicon_scores" in row.model.further_inputs}
+        assert row.reads == (*row.model.input_modalities, *filter(kinds.get, kinds))

@@ -176,7 +176,7 @@ def _evaluation_mode(model: MultimodalPreTrainedModel) -> Iterator[None]:
 
 
 def _reads(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[bool, bool]:
-    """Return whether the model reads the text, and whether it reads the images, of this batch of one post."""
+    """Return whether the model has encoders for the text and for the images of this batch of one post."""
     base = model.base_model
     has_text, has_images = bool(batch["attention_mask"].any()), bool(batch["image_mask"].any())
     return base.text_encoder is not None and has_text, base.image_encoder is not None and has_images
@@ -184,9 +184,9 @@ def _reads(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> 
 
 def _removals(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
     """Return the masks that hide each part of the post, by the name of the part."""
-    reads_text, reads_images = _reads(model, batch)
+    _, reads_images = _reads(model, batch)
     removals = {}
-    if reads_text:
+    if "text" in model.modalities and batch["attention_mask"].any():  # read by an encoder, or by a lexicon alone
         removals["text"] = {"attention_mask": torch.zeros_like(batch["attention_mask"])}
     for name in model.further_inputs:
         if name.endswith("_attention_mask") and name in batch and batch[name].any():

@@ -70,6 +70,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         weakest_label=_cell(weakest_label),
         weakest_f1=f1_scores[weakest_label],
         percent="{:.1%}".format,
+        notes=config.card_notes,
         interval=lambda row: "{:.1%} to {:.1%}".format(*row["accuracy_interval"]),
     )
     return f"{card}\n"

@@ -169,7 +169,7 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
     for name, source in image_encoders(args).items() if "image" in row.reads else ():
         with naming(f"image_encoder={source}" if name == "image" else f"further_image_encoders {name}={source}"):
             own = OWN_IMAGE_ENCODERS.get(source)
-            image_configs[f"{name}_config"] = own() if own else backbone_config(source, "image")
+            image_configs[f"{name}_config"] = own() if own else backbone_config(source, row.model.image_part)
     with naming("model_kwargs"):
         config = row.config(text_config=text_config, **image_configs, **fields)
     if config.text_hidden_size != text_config.hidden_size:

@@ -77,7 +77,7 @@ def parse_arguments(
 
 def hide_unread(model_args: ModelArguments, data_args: DataArguments) -> str | None:
     """Set `modalities` to what the architecture reads if it reads only one. Return an error if it is the other."""
-    read = [name for name in ("text", "image") if name in ARCHITECTURES[model_args.architecture].reads]
+    read = ARCHITECTURES[model_args.architecture].modalities
     if data_args.modalities not in ("both", *read):
         return f"modalities={data_args.modalities}: {model_args.architecture} reads only {read[0]}."
     if len(read) == 1:
