@@ -19,7 +19,7 @@ from mmsent.evaluation.figures import write_figures
 from mmsent.evaluation.report_page import write_report
 from mmsent.evaluation.reports import print_report
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
-from mmsent.training.build import build, build_trainer, class_weights, keep_confident_posts
+from mmsent.training.build import build, build_trainer, class_weights, keep_posts
 from mmsent.training.checks import check_arguments, check_model
 from mmsent.training.collator import PostCollator
 from mmsent.training.console import count_parameters, print_summary
@@ -66,10 +66,11 @@ def train(
     weights = class_weights(run_args.class_weights, posts.labels["train"], len(posts.label_names))
 
     set_seed(run_args.seed)
-    processor, model = build(model_args, posts.texts(), dict(enumerate(posts.label_names)), posts.aspects())
+    texts, aspects = posts.texts(model_args.architecture), posts.aspects()
+    processor, model = build(model_args, texts, dict(enumerate(posts.label_names)), aspects)
     check_vectors(posts, processor)
-    if model.reads_aspect:
-        model.config.aspects = posts.frequent_aspects()
+    model.config.aspects = posts.frequent_aspects() if model.reads_aspect else None
+    model.config.columns = posts.filled(processor.columns) or None
     model.config.modalities = data_args.modalities
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:
@@ -81,8 +82,8 @@ def train(
     posts.report |= {"parameters": count_parameters(model), "class_weights": weights}
 
     trainer = build_trainer(model, collator, posts, data_args, run_args, weights)
-    if data_args.min_confidence is not None:
-        labels = keep_confident_posts(trainer, posts, data_args.min_confidence)
+    if data_args.min_confidence is not None or data_args.keep_progressively:
+        labels = keep_posts(trainer, posts, data_args)
         weights = class_weights(run_args.class_weights, labels, len(posts.label_names))
         trainer.set_class_weights(weights)
         posts.report["class_weights"] = weights

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from datasets import BuilderConfig, Value
+from datasets import BuilderConfig, Features, Value
 
 from .common_corpus import Corpus
 from .common_files import (
@@ -32,6 +32,14 @@ TABLE, IMAGES, FOLDER, VECTOR_FOLDER = "posts.csv", "images", "posts", "image_fe
 COLUMNS = ("id", "title", "description", "tags", "anp", "image")
 # A line of 3244ANPs.txt is "1. beautiful [sentiment: 1.00] [#images: 18,487,527]" or, indented by a tab,
 # "beautiful_flower [sentiment: 1.77] [#imgs: 2,380,000]".
+# The config whose label is the ANP, for every photo: it trains detectors of ANPs.
+ANPS = {
+    "description": "The label is the ANP, of all photos; 80/10/10.",
+    "anps": True,
+    "more_words_than": -1,
+    "fewer_words_than": float("inf"),
+    "shares": (("train", 0.8), ("validation", 0.1), ("test", 0.1)),
+}
 VSO_LINE = re.compile(r"(\t|(?P<number>\d+\. ))(?P<name>\S+) \[sentiment: (?P<score>[^\]]*)\] \[#im(age|g)s: [\d,]+\]")
 MVSO_LINE = re.compile(r"(?P<number>)(?P<name>\s*\S.*),(?P<score>[^,]*)")
 
@@ -44,6 +52,7 @@ class AnpConfig(BuilderConfig):
         positive: ANP scores from this threshold on are positive.
         negative: ANP scores down to this threshold are negative.
         strict: Whether the thresholds themselves are excluded.
+        anps: Whether the label is the ANP itself, instead of its sentiment. The classes are those that posts have.
         neutral: Whether scores between the thresholds are neutral; otherwise such posts are left out.
         text_of: Fields that form the text, joined by a full stop.
         words_of: Fields whose words are counted.
@@ -60,6 +69,7 @@ class AnpConfig(BuilderConfig):
     positive: float = 0.0
     negative: float = 0.0
     strict: bool = True
+    anps: bool = False
     neutral: bool = False
     text_of: tuple[str, ...] = ("description",)
     words_of: tuple[str, ...] = ("description",)
@@ -89,8 +99,10 @@ class AnpConfig(BuilderConfig):
             return False
         return self.spelled is None or spelled_share(text) >= self.spelled
 
-    def label(self, score: float) -> str | None:
-        """Return the label of an ANP's score, or None if its posts are left out."""
+    def label(self, anp: str, score: float) -> str | None:
+        """Return the label of an ANP and its score, or None if its posts are left out."""
+        if self.anps:
+            return anp
         if score > self.positive or (score == self.positive and not self.strict):
             return "positive"
         if score < self.negative or (score == self.negative and not self.strict):
@@ -166,9 +178,14 @@ class AnpCorpus(Corpus):
     REDISTRIBUTION = ("unclear", "each photo has the licence that its owner gave it on Flickr")
 
     def columns(self):
+        if self.config.anps:  # the classes depend on the posts, which `_split_generators` reads
+            return None
+        return self._columns(LABELS if self.config.neutral else ["negative", "positive"])
+
+    def _columns(self, label_names: list[str]) -> Features:
         text = Value("string")
         return features(
-            LABELS if self.config.neutral else ["negative", "positive"],
+            label_names,
             group=text,
             tags=text,
             anp=text,
@@ -189,7 +206,7 @@ class AnpCorpus(Corpus):
         for post_id, anp, source, image in posts:
             if anp not in scores:
                 unknown.append(anp)
-            elif (label := self.config.label(scores[anp])) is None:
+            elif (label := self.config.label(anp, scores[anp])) is None:
                 between += 1
             else:
                 # Copies of a photo in several ANPs stay in one split, because only the id of the photo counts.
@@ -209,6 +226,8 @@ class AnpCorpus(Corpus):
         if self.config.balanced:
             kept = self._balanced(sources, context, notes)
             splits = {split: [post_id for post_id in ids if post_id in kept] for split, ids in splits.items()}
+        if self.config.anps:
+            self.info.features = self._columns(sorted({label for *_, label in sources.values()}))
         counts = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
         before = "" if self.config.balanced else " before those are left out whose texts do not suit"
         notes.append(f"number of posts{before}: {counts}")

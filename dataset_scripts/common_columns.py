@@ -25,6 +25,7 @@ FIELDS = {
 }
 OWN_NAMES = {"images": ("images", "image")}  # a column with our own name wins over other usual names
 POST_FIELDS = ("text", "images", "image_features", "aspect", "id")  # what a model reads of a post, and its id
+FURTHER_FIELDS = ("caption",)  # what only some architectures read, see `MultimodalProcessor.columns`
 NONE = "none"  # as the name of a column: there is none, whatever the table's columns are called
 
 Columns = dict[str, str | list[str] | None]  # field -> its column; the images may have several

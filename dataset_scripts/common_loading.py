@@ -30,21 +30,8 @@ CORPORA = {
 }
 # The shared files that decide what a corpus holds.
 SHARED_NAMES = (
-    *(
-        "anp",
-        "columns",
-        "corpus",
-        "files",
-        "language",
-        "leaks",
-        "posts",
-        "processes",
-        "rows",
-        "schema",
-        "similarity",
-        "splits",
-    ),
-    "tables",
+    *("anp", "columns", "corpus", "files", "language", "leaks", "posts", "processes", "rows", "schema", "similarity"),
+    *("splits", "tables"),
 )
 SHARED = [f"common_{name}.py" for name in SHARED_NAMES]
 # The functions of the models that decide which posts a clean variant drops.

@@ -21,7 +21,7 @@ from datasets import ClassLabel, Features
 from mmsent.modeling.common_images import as_vectors
 from mmsent.modeling.common_text import replace_lone_surrogates
 
-from .common_columns import POST_FIELDS, Columns, find_columns, missing_columns
+from .common_columns import FURTHER_FIELDS, POST_FIELDS, Columns, find_columns, missing_columns
 from .common_rows import (
     DELIMITERS,
     TABLES,
@@ -111,7 +111,7 @@ class PostTable:
             "text": self.cell(row, "text"),
             "images": [self._image(entry) for entry in entries],
             "aspect": self.cell(row, "aspect") or None,
-        }
+        } | {name: self.cell(row, name) or None for name in FURTHER_FIELDS if self.columns.get(name)}
         return post | ({"image_features": self._vectors(row)} if vectors else {})
 
     def _vectors(self, row: Mapping[str, Any]) -> np.ndarray:
@@ -174,6 +174,10 @@ class PostFile(PostTable):
             )
             return parquet_rows(self.path, list(names), start)
         return table_rows(self.path, DELIMITERS[suffix], self.available, start)
+
+    def whole(self) -> "PostFile":
+        """Return the same posts with all columns of the table in each row, not only those of the fields."""
+        return dataclasses.replace(self, columns={name: name for name in self.available})
 
     def entry(self, position: int) -> int:
         if self.path.is_dir():

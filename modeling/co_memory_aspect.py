@@ -15,10 +15,16 @@ from torch import nn
 
 from .common_base import MultimodalOutput
 from .common_heads import MultimodalForSequenceClassification
-from .common_layers import MaskedLSTM, ProjectedAttention, masked_mean
-from .common_memory import AspectMemoryConfig, AspectMemoryPreTrainedModel, image_slots, region_weights
+from .common_layers import MaskedLSTM, ProjectedAttention
+from .common_memory import (
+    AspectMemoryConfig,
+    AspectMemoryPreTrainedModel,
+    image_slots,
+    mean_aspect,
+    padding_word,
+    region_weights,
+)
 from .common_processing import MultimodalProcessor
-from .common_word_vectors import WordVectors, WordVectorsConfig
 
 
 @strict
@@ -77,9 +83,7 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         self.image_lstm = MaskedLSTM(config.image_hidden_size, size, bidirectional=False)
         self.update = nn.Linear(size, size)
         self.attention = ProjectedAttention(size, config.scoring)
-        # A word of its own, since the row of padding in the word table is always zero.
-        padding = WordVectorsConfig(vocab_size=1, hidden_size=size, pad_token_id=None)
-        self.aspect_padding = WordVectors(padding) if config.pad_to is not None else None
+        self.aspect_padding = padding_word(config)
         self.post_init()
 
     def fuse(
@@ -99,7 +103,7 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
         image_memory = self.config.image_memory
         slots, slot_mask = image_slots(regions, image_mask, image_memory)  # (B, M, D_i), (B, M)
         images = self.image_lstm(slots, slot_mask)  # (B, M, D)
-        v_text = v_image = self._mean_aspect(aspect, aspect_mask)  # (B, D)
+        v_text = v_image = mean_aspect(aspect, aspect_mask, self.aspect_padding, self.config.pad_aspect_to)  # (B, D)
         text_attentions, image_attentions = [], []
         for _ in range(self.config.hops):
             text_read, text_weights = self.attention(tokens, text_mask, v_image, self.config.pad_to)
@@ -113,15 +117,6 @@ class CoMemoryAspectModel(CoMemoryAspectPreTrainedModel):
             image_attentions=tuple(image_attentions),
             fused=torch.cat([v_text, v_image], -1),
         )
-
-    def _mean_aspect(self, aspect: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the mean (B, D) of the aspect's tokens (B, N, D) with mask (B, N) bool."""
-        mean = masked_mean(aspect, mask)
-        if self.aspect_padding is None:
-            return mean
-        words = mask.sum(1, keepdim=True)  # (B, 1)
-        padding = (self.config.pad_aspect_to - words).clamp(min=0) * (words > 0)
-        return mean + padding / words.clamp(min=1) * self.aspect_padding.weight
 
 
 class CoMemoryAspectForSequenceClassification(MultimodalForSequenceClassification, CoMemoryAspectPreTrainedModel):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 from .common_backbones import BackbonesMixin
 from .common_config import MultimodalConfig
 from .common_encoders import ImageEncoder, TextEncoder
-from .common_layers import FeatureNorm
+from .common_layers import ContextAttention, FeatureNorm
 from .common_loading import follow_umask
 from .common_word_vectors import WordVectors
 
@@ -45,10 +46,15 @@ class MultimodalOutput(ModelOutput):
 class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     """The base of every architecture: it encodes text, aspect and images, and the subclass implements `fuse`.
 
+    An architecture that reads one modality says so in `input_modalities`: `("text",)` or `("image",)`.
+
     `fuse(tokens, text_mask, regions, image_mask)` gets the tokens (B, L, D), their mask (B, L) bool, the regions of
-    the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions, and their mask, are None
-    if the model does not have the encoder. If `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and
-    their mask (B, N) bool; if the class names `further_inputs`, it gets these by name, None where they are not given.
+    the images (B, K, R, D_i) and the mask of the image slots (B, K) bool. Tokens or regions are None if the model does
+    not have the encoder, and so is the mask of the slots; the mask of the text is given wherever it is known. If
+    `reads_aspect`, `fuse` also gets the tokens of the aspect (B, N, D) and their mask (B, N) bool. It gets by name the
+    regions that the config's `further_image_encoders` make of the same images, for example `scene` (B, K, R, D_s), the
+    `further_inputs` of the class, None where they are not given, and `input_ids` (B, L) if `reads_input_ids`, None
+    with cached features of the text.
     It returns a `MultimodalOutput` without logits.
     """
 
@@ -65,12 +71,15 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
     accepts_loss_kwargs = False
     # Whether the sentiment is about an aspect, which is then an input.
     reads_aspect = False
+    # Whether the fusion reads the ids of the tokens too.
+    reads_input_ids = False
     # The names of the tensors that the processor makes of further columns of a post, see `encode_further`.
     further_inputs: tuple[str, ...] = ()
     # Whether the model reads only the mean over the regions of an image. The feature cache then stores only the mean.
     pools_regions = False
-    # Whether the model reads only the last states of a BiLSTM that the text encoder contains, which are then stored.
-    pools_tokens = False
+    # The one vector of a text that the model reads, which the feature cache then stores: the "mean" over the tokens,
+    # or the "last" states of a BiLSTM that the text encoder contains. None if it reads the tokens.
+    pools_tokens: Literal["mean", "last"] | None = None
     # The encoders ("text", "image") that the current stage of the training does not train.
     resting: tuple[str, ...] = ()
     # How the weights matched those of the checkpoint, until the model is trained, see `check_weights`.
@@ -83,10 +92,17 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         return (model, model.loading_report) if output_loading_info else model
 
     def add_encoders(self, config: MultimodalConfig, text: bool = True, image: bool = True) -> None:
-        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read."""
+        """Give a base model `text_encoder`, `image_encoder` and `image_norm`, or None for what it does not read: what
+        is not in `input_modalities`, or here False.
+
+        Each further image encoder has an encoder and a norm too, for example `scene_encoder` and `scene_norm`.
+        """
+        text, image = text and "text" in self.input_modalities, image and "image" in self.input_modalities
         self.text_encoder = TextEncoder(config.text_config) if text else None
-        self.image_encoder = ImageEncoder(config.image_config) if image else None
-        self.image_norm = FeatureNorm(config.image_hidden_size) if image and config.standardize else None
+        for name in config.image_encoders:
+            encoder_config, size = getattr(config, f"{name}_config"), getattr(config, f"{name}_hidden_size")
+            setattr(self, f"{name}_encoder", ImageEncoder(encoder_config) if image else None)
+            setattr(self, f"{name}_norm", FeatureNorm(size) if image and config.standardize else None)
 
     @can_return_tuple
     def forward(
@@ -110,20 +126,27 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
             aspect_attention_mask: (B, N) The mask of the aspects. A row of zeros means that there is no aspect.
             pixel_values: (B, K, 3, H, W) The images.
             image_mask: (B, K) bool. False means that the slot is empty.
-            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`.
+            text_features: (B, L, D) The output of the text encoder, instead of `input_ids`; or (B, 1, D) if the
+                model has `pools_tokens`.
             image_features: (B, K, R, D) The output of the image encoder, instead of `pixel_values`; (B, K, 1, D), the
                 mean over the regions, if `pools_regions`.
-            kwargs: The `further_inputs` of the architecture.
+            kwargs: The `further_inputs` of the architecture, and for each further image encoder what `image_features`
+                is for the first, for example `scene_features`.
         """
-        tokens = text_mask = regions = slot_mask = None
+        tokens = regions = slot_mask = None
+        text_mask = None if attention_mask is None else attention_mask.bool()
         if self.text_encoder is not None:
             tokens, text_mask = self.encode_text(input_ids, attention_mask, text_features)  # (B, L, D), (B, L)
         aspect = ()
         if self.reads_aspect:
             aspect = self.encode_aspect(aspect_input_ids, aspect_attention_mask, tokens)  # (B, N, D), (B, N)
+        further = {name: kwargs.get(name) for name in self.further_inputs}
+        further |= {"input_ids": input_ids} if self.reads_input_ids else {}
         if self.image_encoder is not None:
             regions, slot_mask = self.encode_images(pixel_values, image_mask, image_features)  # (B, K, R, D), (B, K)
-        further = {name: kwargs.get(name) for name in self.further_inputs}
+            for name in self.config.further_image_encoders:
+                features = image_features if self.config.reads_vectors else kwargs.get(f"{name}_features")
+                further[name], _ = self.encode_images(pixel_values, slot_mask, features, name)  # (B, K, R, D)
         return self.fuse(tokens, text_mask, regions, slot_mask, *aspect, **further)
 
     def encode_text(
@@ -168,31 +191,34 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         pixel_values: torch.Tensor | None,
         image_mask: torch.Tensor | None,
         image_features: torch.Tensor | None,
+        name: str = "image",
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the regions (B, K, R, D) and the mask of the slots (B, K) bool, from pixels or the encoder's cached
-        output. The regions are standardised if the config says so; R is one if the model reads only their mean."""
+        """Return the regions (B, K, R, D) and the mask of the slots (B, K) bool, from pixels or the cached output of
+        the image encoder of this name. The regions are standardised if the config says so; R is one if the model reads
+        only their mean."""
         source = image_features if pixel_values is None else pixel_values
         if source is None:
-            raise ValueError("Give pixel_values or image_features (and image_mask); a mask of False means no image.")
+            raise ValueError(f"Give pixel_values or {name}_features (and image_mask); a mask of False means no image.")
         if image_mask is None:
             image_mask = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
-        if pixel_values is None and source.shape[-1] != self.config.image_hidden_size:
+        size = getattr(self.config, f"{name}_hidden_size")
+        if pixel_values is None and source.shape[-1] != size:
             raise ValueError(
-                f"image_features has {source.shape[-1]} numbers per region, and this model reads "
-                f"{self.config.image_hidden_size}."
+                f"{name}_features has {source.shape[-1]} numbers per region, and this model reads {size}."
             )
         source = source.to(self.dtype)
-        regions = source if pixel_values is None else self._encode_pixels(source, image_mask)
+        encoder, norm = (getattr(self.base_model, f"{name}_{part}") for part in ("encoder", "norm"))
+        regions = source if pixel_values is None else self._encode_pixels(encoder, source, image_mask)
         if self.pools_regions:
             regions = regions.mean(2, keepdim=True)
-        norm = self.base_model.image_norm
         if norm is not None:
             regions = norm(regions, image_mask.unsqueeze(-1).expand(regions.shape[:3]))
         return regions, image_mask
 
-    def _encode_pixels(self, pixel_values: torch.Tensor, image_mask: torch.Tensor) -> torch.Tensor:
+    def _encode_pixels(
+        self, encoder: ImageEncoder, pixel_values: torch.Tensor, image_mask: torch.Tensor
+    ) -> torch.Tensor:
         """Turn pixel_values (B, K, 3, H, W) and image_mask (B, K) bool into (B, K, R, D), zero in empty slots."""
-        encoder = self.base_model.image_encoder
         slots = pixel_values.flatten(0, 1)  # (B·K, 3, H, W)
         if torch.compiler.is_compiling():  # the shapes of a graph are fixed, so empty slots are encoded and masked
             regions = encoder(slots)
@@ -207,17 +233,23 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         return regions.unflatten(0, image_mask.shape)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights. A base model that reads vectors may have none."""
+        types = (parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+        return next(types, self.config.dtype or torch.float32)
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """The parts of a post that decide its scores, "text", "image" or both: those that were trained."""
-        encoders = {"text": self.base_model.text_encoder, "image": self.base_model.image_encoder}
+        read = {name for name in ("text", "image") if self.encoders(name)}
+        read |= {"text"} if "lexicon_scores" in self.further_inputs else set()
         hidden = {"text": "image", "image": "text"}.get(self.config.modalities)
-        return tuple(name for name, encoder in encoders.items() if encoder is not None and name != hidden)
+        return tuple(name for name in ("text", "image") if name in read and name != hidden)
 
     def frozen_encoders(self) -> list[nn.Module]:
         """Return the encoders that training must not change."""
-        base, config = self.base_model, self.config
-        encoders = [(config.freeze_text, base.text_encoder), (config.freeze_image, base.image_encoder)]
-        encoders = [encoder for is_frozen, encoder in encoders if is_frozen and encoder is not None]
+        frozen = [modality for modality in ("text", "image") if getattr(self.config, f"freeze_{modality}")]
+        encoders = [encoder for modality in frozen for encoder in self.encoders(modality).values()]
         return [encoder for encoder in encoders if any(True for _ in encoder.parameters())]  # vectors need no encoder
 
     def train(self, mode: bool = True) -> "MultimodalPreTrainedModel":
@@ -226,8 +258,7 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
         super().train(mode)
         self.loading_report = None if mode else self.loading_report
         for modality in self.resting:
-            encoder = getattr(self.base_model, f"{modality}_encoder")
-            if encoder is not None:
+            for encoder in self.encoders(modality).values():
                 encoder.eval()
         for encoder in self.frozen_encoders():
             encoder.requires_grad_(False).eval()
@@ -235,12 +266,14 @@ class MultimodalPreTrainedModel(BackbonesMixin, PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):
             init.kaiming_normal_(module.weight, nonlinearity="relu")
+        elif isinstance(module, ContextAttention):
+            init.normal_(module.query, std=module.query.numel() ** -0.5)
         elif isinstance(module, WordVectors):
             # This is the spread of GloVe's vectors. With a tenth of it, an attention that the text guides learns much
             # later: on the sample posts that only both modalities decide, 34 % instead of 100 % after 10 epochs.

@@ -9,8 +9,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .common_cnns import OWN_IMAGE_ENCODERS, SmallCNNConfig
-from .common_encoders import BiLSTMConfig, PrecomputedConfig, encoder_config
+from .common_encoders import BiLSTMConfig, encoder_config
 from .common_pipeline import CUSTOM_PIPELINES, TASK
+from .common_precomputed import PrecomputedConfig
 from .common_word_vectors import WordVectorsConfig
 
 POLARITY = ("negative", "neutral", "positive")
@@ -31,12 +32,14 @@ class MultimodalConfig(PreTrainedConfig):
         image_hidden_size: The width D of the image encoder's output (B, K, R, D).
         image_regions: The number R of regions of an image, at the image size that the processor makes.
         freeze_text: Whether the text encoder keeps its weights and stays in eval mode.
-        freeze_image: Whether the image encoder keeps its weights and stays in eval mode.
+        freeze_image: Whether the image encoder, and each further one, keeps its weights and stays in eval mode.
         standardize: Whether image features are standardised before the fusion reads them, see `FeatureNorm`. None of
             the papers does this, but most of these models learn faster and become better with it.
         modalities: The parts of a post that the model was trained with. What the other part would do to the scores is
             not trained, so the pipeline leaves it out.
         aspects: The aspects of the training posts, which the demo offers. Only models that read an aspect have them.
+        columns: The further columns that the training posts had, such as "caption", and that the pipeline and the
+            commands expect.
         score_temperature: What the logits are divided by before the softmax that gives the scores of the pipeline and
             of all commands. train.py fits it on the validation posts. The `logits` of the model are never divided.
         id2label: The names of the classes. The default is polarity: negative, neutral, positive.
@@ -51,6 +54,9 @@ class MultimodalConfig(PreTrainedConfig):
         "fused",
     ]
     sub_configs = {"text_config": AutoConfig, "image_config": AutoConfig}
+    # The names of the image encoders besides "image", for example "scene". The config of such an architecture has the
+    # fields `scene_config`, `scene_hidden_size` and `scene_regions`, and `scene_config` in its `sub_configs`.
+    further_image_encoders = ()
 
     text_config: dict | PreTrainedConfig | None = None
     image_config: dict | PreTrainedConfig | None = None
@@ -62,20 +68,17 @@ class MultimodalConfig(PreTrainedConfig):
     standardize: bool = True
     modalities: Literal["both", "text", "image"] = "both"
     aspects: list[str] | None = None
+    columns: list[str] | None = None
     score_temperature: float = 1.0
 
     def __post_init__(self, **kwargs):
         if not 0 < self.score_temperature < float("inf"):
             raise ValueError(f"score_temperature={self.score_temperature}: give a finite number above 0.")
         self.text_config = encoder_config(self.text_config or WordVectorsConfig())
-        self.image_config = encoder_config(self.image_config or SmallCNNConfig())
         if self.text_hidden_size is None:
             self.text_hidden_size = self.text_config.hidden_size
-        if self.image_hidden_size is None and hasattr(self.image_config, "hidden_size"):
-            self.image_hidden_size = self.image_config.hidden_size
-        own = (*OWN_IMAGE_ENCODERS.values(), PrecomputedConfig)
-        if self.image_regions is None and isinstance(self.image_config, own):
-            self.image_regions = self.image_config.num_regions
+        for name in self.image_encoders:
+            self._fill_image_fields(name)
         self._check_numbers()
         if self.id2label is None and "num_labels" not in kwargs:
             self.id2label = dict(enumerate(POLARITY))
@@ -94,6 +97,21 @@ class MultimodalConfig(PreTrainedConfig):
             "AutoModelForSequenceClassification": f"{module}.{name}ForSequenceClassification",
         }
 
+    @property
+    def image_encoders(self) -> tuple[str, ...]:
+        """The names of all image encoders."""
+        return ("image", *self.further_image_encoders)
+
+    def _fill_image_fields(self, name: str) -> None:
+        """Fill the fields of an image encoder. A further encoder without a config has that of the first."""
+        config = encoder_config(getattr(self, f"{name}_config") or self.image_config or SmallCNNConfig())
+        setattr(self, f"{name}_config", config)
+        if getattr(self, f"{name}_hidden_size") is None and hasattr(config, "hidden_size"):
+            setattr(self, f"{name}_hidden_size", config.hidden_size)
+        own = (*OWN_IMAGE_ENCODERS.values(), PrecomputedConfig)
+        if getattr(self, f"{name}_regions") is None and isinstance(config, own):
+            setattr(self, f"{name}_regions", config.num_regions)
+
     def get_text_config(self, *args, **kwargs) -> PreTrainedConfig:
         """Return the config of the token embeddings, which transformers changes: that below a BiLSTM."""
         config = super().get_text_config(*args, **kwargs)
@@ -103,6 +121,23 @@ class MultimodalConfig(PreTrainedConfig):
     def reads_vectors(self) -> bool:
         """Whether vectors that were computed beforehand take the place of pictures."""
         return isinstance(self.image_config, PrecomputedConfig)
+
+    @property
+    def card_notes(self) -> tuple[str, ...]:
+        """What the card says about the architecture besides what was measured, as sentences."""
+        return ()
+
+    @property
+    def class_scores_config(self) -> PreTrainedConfig:
+        """The config of the image encoder that returns the scores which the model gives an image by itself.
+
+        Raises:
+            ValueError: If the model is not a classifier of images.
+        """
+        raise ValueError(
+            f"the scores of a {self.model_type} cannot be read as those of an image: train a gated_fusion with "
+            "branch=image."
+        )
 
     @property
     def text_branch_config(self) -> PreTrainedConfig:

@@ -4,6 +4,7 @@ An encoder turns token ids into one vector per token, and pixels into one vector
 encoders belongs to the architecture.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -19,9 +20,10 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from .common_cnns import OWN_CNNS, OWN_IMAGE_ENCODERS, AlexNet, RawCNN, SmallCNN
-from .common_layers import MaskedLSTM
-from .common_loading import check_finite, check_source, check_weight_files, list_keys
+from .common_cnns import OWN_CNNS
+from .common_layers import FeatureNorm, MaskedLSTM
+from .common_loading import check_finite, check_source, check_weight_files, list_keys, load_model
+from .common_precomputed import Precomputed, PrecomputedConfig
 from .common_word_vectors import WordVectors, WordVectorsConfig
 
 # Fields that describe the origin and the task of a backbone. A model that contains the backbone has its own.
@@ -48,12 +50,15 @@ def encoder_config(config: dict | PreTrainedConfig) -> PreTrainedConfig:
     return CONFIG_MAPPING[model_type].from_dict(config, **kwargs)
 
 
-def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> tuple[nn.Module, PreTrainedConfig]:
+def load_backbone(
+    name_or_path: str | Path, part: Literal["text", "image", "class_scores"]
+) -> tuple[nn.Module, PreTrainedConfig]:
     """Load a pretrained backbone in float32, and its config, from safetensors.
 
     Args:
         name_or_path: The Hub id or folder of a backbone, or of a whole model of this project.
-        part: Which encoder of a whole model to take. Of the text, it is everything that reads the text alone.
+        part: Which encoder of a whole model to take. Of the text, it is everything that reads the text alone. Of
+            images, `"class_scores"` is the whole model, as an encoder that returns its scores.
 
     Raises:
         OSError: If there is no such backbone.
@@ -61,6 +66,10 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
             weights are damaged, missing or not finite.
     """
     config = _whole_config(name_or_path, part)
+    if part == "class_scores" and hasattr(config, "image_config"):
+        scores_config = config.class_scores_config  # before the weights, which may be large, are read
+        return load_model(name_or_path).class_scores(), scores_config
+    part = "text" if part == "text" else "image"
     # The head has float32, and transformers would keep the type of the file, which is often float16 or bfloat16.
     model, report = _auto_class(config).from_pretrained(
         name_or_path, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -92,29 +101,31 @@ def load_backbone(name_or_path: str | Path, part: Literal["text", "image"]) -> t
     return branch, branch_config
 
 
-def backbone_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
+def backbone_config(name_or_path: str | Path, part: Literal["text", "image", "class_scores"]) -> PreTrainedConfig:
     """Return the config of the backbone that `load_backbone` with the same arguments loads, with the same checks."""
     config = _whole_config(name_or_path, part)
     if not hasattr(config, "image_config"):
         return config
-    return config.text_branch_config if part == "text" else config.image_config
+    names = {"text": "text_branch_config", "image": "image_config", "class_scores": "class_scores_config"}
+    return getattr(config, names[part])
 
 
-def _whole_config(name_or_path: str | Path, part: Literal["text", "image"]) -> PreTrainedConfig:
+def _whole_config(name_or_path: str | Path, part: Literal["text", "image", "class_scores"]) -> PreTrainedConfig:
     """Return the config of a backbone, or of the whole model of this project that contains it."""
     check_source(name_or_path)
     config = AutoConfig.from_pretrained(name_or_path)
     if config.model_type == "timm_wrapper":
         config.do_pooling = False
     # Of a model with two towers, such as CLIP or SigLIP, take one.
-    tower = getattr(config, {"text": "text_config", "image": "vision_config"}[part], None)
+    modality = "text" if part == "text" else "image"
+    tower = getattr(config, {"text": "text_config", "image": "vision_config"}[modality], None)
     config = tower if isinstance(tower, PreTrainedConfig) and hasattr(config, "vision_config") else config
     if type(config) not in MODEL_MAPPING or (config.is_encoder_decoder and config.model_type not in T5_TYPES):
         raise ValueError(f"{name_or_path}: transformers cannot build the encoder of a {config.model_type} alone.")
     classes = MODEL_MAPPING[type(config)]
     reads = (classes[0] if isinstance(classes, tuple) else classes).main_input_name
-    if not hasattr(config, "image_config") and reads != {"text": "input_ids", "image": "pixel_values"}[part]:
-        raise ValueError(f"{name_or_path}: a {config.model_type} cannot be the {part} encoder: it reads {reads}.")
+    if not hasattr(config, "image_config") and reads != {"text": "input_ids", "image": "pixel_values"}[modality]:
+        raise ValueError(f"{name_or_path}: a {config.model_type} cannot be the {modality} encoder: it reads {reads}.")
     check_weight_files(name_or_path)
     return config
 
@@ -218,48 +229,6 @@ class BiLSTM(TextEncoder):
         return self.lstm(super().forward(input_ids, attention_mask), attention_mask.bool())
 
 
-@strict
-class PrecomputedConfig(PreTrainedConfig):
-    """Config of what takes the place of an image encoder if the images are vectors that were computed beforehand.
-
-    Args:
-        hidden_size: The length of a vector. By default it is that of AlexNet's last hidden layers.
-    """
-
-    model_type = "precomputed"
-    num_regions = 1
-
-    hidden_size: int = 4096
-
-
-class Precomputed(nn.Module):
-    """An image encoder without weights, whose model reads `image_features` (B, K, 1, D)."""
-
-    def __init__(self, config: PrecomputedConfig):
-        super().__init__()
-        self.hidden_size = config.hidden_size
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        raise ValueError(f"This model reads image_features (B, K, 1, {self.hidden_size}), and not pixel_values.")
-
-
-# Every other `model_type` belongs to transformers.
-OWN_ENCODERS = {"word_vectors": (WordVectorsConfig, WordVectors), "bilstm": (BiLSTMConfig, BiLSTM), **OWN_CNNS}
-OWN_ENCODERS["precomputed"] = (PrecomputedConfig, Precomputed)
-
-
-def own_image_config(image: str | Path, hidden_size: int | None = None, **sizes) -> PreTrainedConfig | None:
-    """Return the config of one of this project's image encoders, or None for the name of a backbone.
-
-    Args:
-        hidden_size: The length of vectors that were computed beforehand.
-        sizes: The size of the images, for the other encoders.
-    """
-    if image == PrecomputedConfig.model_type:
-        return PrecomputedConfig(hidden_size=hidden_size or PrecomputedConfig.hidden_size)
-    return OWN_IMAGE_ENCODERS[image](**sizes) if image in OWN_IMAGE_ENCODERS else None
-
-
 class ImageEncoder(nn.Module):
     """Turn pixels into regions: `forward(pixel_values (N, 3, H, W)) -> (N, R, D)`.
 
@@ -291,13 +260,63 @@ class ImageEncoder(nn.Module):
         return not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs)
 
 
+@strict
+class ClassScoresConfig(PreTrainedConfig):
+    """Config of an image encoder that returns the scores of a trained classifier of images, one region per image.
+
+    Args:
+        backbone_config: The config of the vision backbone of the classifier.
+        sizes: The length of the mean of an image's regions, those of the layers over it, and the number of classes.
+        standardize: Whether the mean is standardised.
+    """
+
+    model_type = "class_scores"
+    sub_configs = {"backbone_config": AutoConfig}
+    num_regions = 1  # not a field of config.json
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    sizes: list[int] | tuple[int, ...] = (128, 3)
+    standardize: bool = True
+
+    def __post_init__(self, **kwargs):
+        self.backbone_config = encoder_config(self.backbone_config or OWN_CNNS["small_cnn"][0]())
+        super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.sizes[-1]
+
+
+class ClassScores(ImageEncoder):
+    """The mean of the regions, linear layers with ReLU between them, and softmax: (N, 3, H, W) -> (N, C, 1, 1)."""
+
+    def __init__(self, config: ClassScoresConfig):
+        super().__init__(config.backbone_config)
+        self.norm = FeatureNorm(config.sizes[0]) if config.standardize else None
+        layers = [layer for sizes in pairwise(config.sizes) for layer in (nn.Linear(*sizes), nn.ReLU())]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        pooled = super().forward(pixel_values).mean(1)  # (N, D)
+        if self.norm is not None:
+            pooled = self.norm(pooled, pooled.new_ones(len(pooled), dtype=torch.bool))
+        return self.layers(pooled).softmax(-1)[..., None, None]
+
+
+# Every other `model_type` belongs to transformers.
+OWN_ENCODERS = {
+    **{"word_vectors": (WordVectorsConfig, WordVectors), "bilstm": (BiLSTMConfig, BiLSTM)},
+    **{"class_scores": (ClassScoresConfig, ClassScores), "precomputed": (PrecomputedConfig, Precomputed), **OWN_CNNS},
+}
+
+
 def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bool = False) -> torch.Tensor:
     """Run a vision backbone: (N, 3, H, W) -> (N, R, D), with the regions in row-major order.
 
     The regions of a CNN are the cells of its feature map. The regions of a vision transformer are its patch tokens,
     without class, distillation and register tokens unless `keeps_prefix`.
     """
-    if isinstance(backbone, SmallCNN | AlexNet | RawCNN):
+    if isinstance(backbone, (ClassScores, *(cnn for _, cnn in OWN_CNNS.values()))):
         features = backbone(pixel_values)
     else:
         features = backbone(pixel_values=pixel_values).last_hidden_state
@@ -321,6 +340,6 @@ def to_regions(backbone: nn.Module, pixel_values: torch.Tensor, keeps_prefix: bo
 
 @torch.no_grad()
 def image_sizes(backbone: nn.Module, image_size: tuple[int, int]) -> dict[str, int]:
-    """Return the fields of a config that tell the width and the number of regions of a vision backbone."""
+    """Return the width and the number of regions of a vision backbone, by the ends of the names of their fields."""
     _, regions, width = to_regions(backbone, torch.zeros(1, 3, *image_size)).shape
-    return {"image_hidden_size": width, "image_regions": regions}
+    return {"hidden_size": width, "regions": regions}

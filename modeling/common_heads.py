@@ -72,6 +72,7 @@ class MultimodalForSequenceClassification:
             text_labels: (B,) The classes of the texts alone; a loss that does not use them ignores them.
             image_labels: (B,) The classes of the images alone, likewise.
         """
+        further_features = [f"{name}_features" for name in self.config.further_image_encoders]
         output = self.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -82,7 +83,7 @@ class MultimodalForSequenceClassification:
             text_features=text_features,
             image_features=image_features,
             return_dict=True,
-            **{name: kwargs.get(name) for name in self.further_inputs},
+            **{name: kwargs.get(name) for name in (*self.further_inputs, *further_features)},
         )
         self.classify(output)
         if labels is not None:

@@ -10,9 +10,9 @@ from transformers import AutoConfig, AutoImageProcessor, ViTImageProcessor
 from transformers.image_utils import SizeDict
 
 from .common_cnns import OWN_IMAGE_ENCODERS
-from .common_encoders import PrecomputedConfig
 from .common_images import MAX_IMAGE_PIXELS
 from .common_loading import check_source
+from .common_precomputed import PrecomputedConfig
 
 
 def check_whole_number(name: str, value: Any) -> None:

@@ -23,6 +23,21 @@ def masked_softmax(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return scores.softmax(-1) * mask
 
 
+class ContextAttention(nn.Module):
+    """Attention guided by a learned vector: `h_i = tanh(W m_i + b)`, weights `softmax(h_i·q)` (CoMN, equations 1 to 8;
+    HSAN)."""
+
+    def __init__(self, memory_size: int):
+        super().__init__()
+        self.memory_proj = nn.Linear(memory_size, memory_size)
+        self.query = nn.Parameter(torch.empty(memory_size))
+
+    def forward(self, memory: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read memory (B, M, D) with mask (B, M) bool: return the vector (B, D) and the weights (B, M)."""
+        weights = masked_softmax(torch.tanh(self.memory_proj(memory)) @ self.query, mask)
+        return attend(weights, memory), weights
+
+
 class GuidedProjection(nn.Linear):
     """A projection of `GuidedAttention`. It is a class of its own so that weight initialisation can recognise it."""
 
@@ -60,23 +75,28 @@ class ProjectedAttentionWeight(nn.Linear):
 
 
 class ProjectedAttention(nn.Module):
-    """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py, score "mlp").
+    """Attention as in the code of MIMN's authors (github.com/xunan0812/MIMN, layers/attention.py).
 
-    With keys `k_i = W_k m_i` and a query `q = W_q v`, `score_i = tanh(w·[k_i; q])`, and the result is
-    `W_o Σ α_i k_i + b_o`: the values are the keys. This is `scoring="scalar"`, which has the limits that
-    `GuidedAttention` describes; `"additive"` is `score_i = w·tanh(k_i + q)`.
+    With keys `k_i = W_k m_i` and a query `q = W_q v`, the result is `W_o Σ α_i k_i + b_o`: the values are the keys.
+
+    - `"scalar"`, the code's "mlp": `score_i = tanh(w·[k_i; q])`, with the limits that `GuidedAttention` describes.
+    - `"additive"`: `score_i = w·tanh(k_i + q)`.
+    - `"bilinear"`, the code's "bi_linear": `score_i = k_i·W q`.
 
     The authors' code takes the softmax over padding too, up to the longest memory of the batch, so that its result
     depends on the batch. Here padding has no weight, unless a fixed length is given. The result for an empty memory is
     `b_o`.
     """
 
-    def __init__(self, size: int, scoring: Literal["scalar", "additive"] = "scalar"):
+    def __init__(self, size: int, scoring: Literal["scalar", "additive", "bilinear"] = "scalar"):
         super().__init__()
         self.scoring = scoring
         self.key_proj = ProjectedAttentionWeight(size, size, bias=False)
         self.query_proj = ProjectedAttentionWeight(size, size, bias=False)
-        self.score = ProjectedAttentionWeight(2 * size if scoring == "scalar" else size, 1, bias=False)
+        if scoring == "bilinear":
+            self.score = nn.Linear(size, size, bias=False)
+        else:
+            self.score = ProjectedAttentionWeight(2 * size if scoring == "scalar" else size, 1, bias=False)
         self.output_proj = nn.Linear(size, size)
 
     def forward(
@@ -97,12 +117,31 @@ class ProjectedAttention(nn.Module):
         if self.scoring == "scalar":
             key_weight, query_weight = self.score.weight[0].chunk(2)
             scores = torch.tanh((keys * key_weight).sum(-1) + (query * query_weight).sum(-1, keepdim=True))  # (B, M)
+        elif self.scoring == "bilinear":
+            scores = (keys * self.score(query).unsqueeze(1)).sum(-1)
         else:
             scores = (torch.tanh(keys + query.unsqueeze(1)) * self.score.weight[0]).sum(-1)  # (B, M)
         if length is not None:
             scores = torch.cat([scores[:, :-1], scores[:, -1:] + padding.log()], 1)
         weights = masked_softmax(scores, mask)
         return self.output_proj(attend(weights, keys)), weights[:, : memory.shape[1]]
+
+
+class BilinearAttention(nn.Module):
+    """Attention with `score_i = tanh(m_i·W v + b)` for memory slots `m_i` and a guide `v` (IAN, equation 7)."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.guide_proj = nn.Linear(size, size, bias=False)
+        self.bias = nn.Parameter(torch.empty(1))
+
+    def forward(
+        self, memory: torch.Tensor, mask: torch.Tensor, guide: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read memory (B, M, D) with mask (B, M) bool and guide (B, D): return vector (B, D) and weights (B, M)."""
+        scores = torch.tanh((memory * self.guide_proj(guide).unsqueeze(1)).sum(-1) + self.bias)
+        weights = masked_softmax(scores, mask)
+        return attend(weights, memory), weights
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -211,11 +250,18 @@ def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         states: (B, L, 2H) The states at every position, zero where the mask is False.
         mask: (B, L) bool The mask.
     """
-    last = (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1)  # (B,)
-    first = mask.long().argmax(1)
     forward, backward = states.chunk(2, -1)
-    ends = [half.take_along_dim(at[:, None, None], 1) for half, at in ((forward, last), (backward, first))]
-    return torch.cat(ends, -1).squeeze(1)
+    first = mask.long().argmax(1)  # (B,)
+    return torch.cat([last_state(forward, mask), _state_at(backward, first)], -1)
+
+
+def last_state(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the states (B, L, H), zero where the mask (B, L) is False, at its last True position: (B, H)."""
+    return _state_at(states, (torch.arange(mask.shape[1], device=mask.device) * mask).argmax(1))
+
+
+def _state_at(states: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    return states.take_along_dim(position[:, None, None], 1).squeeze(1)
 
 
 def masked_mean(memory: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

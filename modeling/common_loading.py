@@ -256,27 +256,32 @@ def check_pair(model: PreTrainedModel, processor: ProcessorMixin) -> None:
         check_lengths(model.config, processor, f"{pair}: ")
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             processor.encode_text(["a"], processor.max_length)  # fails without a token for padding
-    made = processor.image_feature_size
+    made = getattr(processor, "image_feature_size", None)  # not in the code that comes with an older model
     read = model.config.image_hidden_size if model.config.image_config.model_type == "precomputed" else None
-    if made != read:
+    has_images = model.base_model.image_encoder is not None
+    if has_images and made != read:
         raise ValueError(f"{pair}: the size of image_features is {read} for the model and {made} for the processor.")
-    if read is None and model.base_model.image_encoder is not None:
+    if has_images and read is None:
         with naming_damage(f"{source}: the {type(processor).__name__}"):
             height, width = processor.image_size
             pixels = processor.encode_images([[np.zeros((1, 1, 3), np.uint8)]])["pixel_values"][0]  # (1, 3, H, W)
         if not pixels.isfinite().all():
             raise ValueError(f"{pair}: the image processor makes pixels that are not finite numbers.")
-        try:
-            regions = model.base_model.image_encoder.count_regions(pixels.to(model.device, model.dtype))
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"{pair}: the model cannot read RGB images of {height} x {width} pixels: {error}"
-            ) from error
-        if regions != (model.config.image_regions or regions):
-            raise ValueError(
-                f"{pair}: images of {height} x {width} pixels have {regions} regions, and the model was built for "
-                f"{model.config.image_regions}."
-            )
+        # The code that comes with an older model does not know of further image encoders.
+        for name in ("image", *getattr(model.config, "further_image_encoders", ())):
+            encoder = getattr(model.base_model, f"{name}_encoder")
+            try:
+                regions = encoder.count_regions(pixels.to(model.device, model.dtype))
+            except (RuntimeError, ValueError) as error:
+                raise ValueError(
+                    f"{pair}: the {name} encoder cannot read RGB images of {height} x {width} pixels: {error}"
+                ) from error
+            expected = getattr(model.config, f"{name}_regions") or regions
+            if regions != expected:
+                raise ValueError(
+                    f"{pair}: images of {height} x {width} pixels have {regions} regions, and the {name} encoder was "
+                    f"built for {expected}."
+                )
 
 
 def check_lengths(config: PreTrainedConfig, processor: ProcessorMixin, source: str = "") -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from .common_word_vectors import build_word_tokenizer, read_word_vectors
 
@@ -95,3 +96,28 @@ def label_vectors(source: torch.Tensor | str | Path, names: list[str], size: int
     if count < len(words):
         raise ValueError(f"{source} has {count} of the {len(words)} words of the labels' names: {', '.join(words)}.")
     return torch.stack([table[tokenizer(name)["input_ids"]].mean(0) for name in names])
+
+
+class LabelEmbeddings(nn.Module):
+    """Map a vector to the space of the label embeddings (C, E), and score each label by its cosine.
+
+    Args:
+        size: The length D of the vector.
+        num_labels: The number C of labels.
+        embedding_size: The length E of an embedding.
+        learned: Whether the embeddings are trained.
+    """
+
+    def __init__(self, size: int, num_labels: int, embedding_size: int, learned: bool):
+        super().__init__()
+        self.projection = nn.Linear(size, embedding_size)
+        labels = torch.empty(num_labels, embedding_size)
+        if learned:
+            self.labels = nn.Parameter(labels)
+        else:
+            self.register_buffer("labels", labels)
+
+    def forward(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the embedding (B, E) and the scores (B, C) for a vector (B, D)."""
+        embedding = self.projection(fused)
+        return embedding, unit(embedding) @ unit(self.labels).T

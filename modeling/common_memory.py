@@ -1,4 +1,4 @@
-"""What the memory networks that an aspect guides have in common."""
+"""What the models of MIMN's repository have in common, most of which are memory networks that an aspect guides."""
 
 from typing import Literal
 
@@ -9,13 +9,27 @@ from transformers import initialization as init
 
 from .common_base import MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
-from .common_layers import GuidedProjection, ProjectedAttentionWeight, flatten_regions
-from .common_word_vectors import WordVectors
+from .common_layers import BilinearAttention, GuidedProjection, ProjectedAttentionWeight, flatten_regions, masked_mean
+from .common_word_vectors import WordVectors, WordVectorsConfig
 
 
 @strict
-class AspectMemoryConfig(MultimodalConfig):
-    """Config of a memory network that reads an aspect: the fields of `MultimodalConfig` and these.
+class PublishedInitConfig(MultimodalConfig):
+    """Config of a model whose weights may start as in MIMN's code: the fields of `MultimodalConfig` and this one.
+
+    Args:
+        initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
+            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
+            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
+            smaller at 200 units.
+    """
+
+    initialization: Literal["default", "official"] = "default"
+
+
+@strict
+class AspectMemoryConfig(PublishedInitConfig):
+    """Config of a memory network that reads an aspect: the fields of `PublishedInitConfig` and these.
 
     Args:
         hops: The number of passes over the memories, at least 1.
@@ -25,16 +39,11 @@ class AspectMemoryConfig(MultimodalConfig):
             the processor must not be larger.
         pad_images_to: The number of images to which those of every post are padded if `pad_to` is set (5 in the paper
             and in the code).
-        initialization: `"default"`, or `"official"` as the authors' code starts all weights: Xavier's uniform
-            distribution, also for the word vectors. (The code overwrites pretrained vectors by it: to follow it, give
-            none.) The code gives the projections of an attention an extra dimension, which makes them start ten times
-            smaller at 200 units.
     """
 
     hops: int = 3
     pad_to: int | None = None
     pad_images_to: int = 5
-    initialization: Literal["default", "official"] = "default"
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -49,10 +58,37 @@ class AspectMemoryConfig(MultimodalConfig):
         return self.pad_images_to * (1 if self.image_memory == "images" else self.image_regions)
 
 
-class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
-    """The base of memory networks that read an aspect, with weights that start larger than usual by default."""
+@strict
+class TextAspectConfig(PublishedInitConfig):
+    """Config of a model of texts and aspects: the fields of `PublishedInitConfig` and these.
 
-    reads_aspect = True
+    Args:
+        reading: Whose equations are followed: `"paper"`, those of the paper that the docstring of the file names, or
+            `"official"`, the class of this name in the code of MIMN's authors.
+        pad_to: The number of words to which every text is padded, as in `AspectMemoryConfig`; only with
+            `reading="official"`.
+        pad_aspect_to: The number of words to which every aspect is padded if `pad_to` is set (4 in MIMN's paper, 2 in
+            the code). Where the code reads the mean of the aspect's words, it sums this padding, too: with n words, it
+            is their mean and (pad_aspect_to - n) / n times the vector of padding, which is trained.
+    """
+
+    reading: Literal["paper", "official"] = "paper"
+    pad_to: int | None = None
+    pad_aspect_to: int = 4
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.pad_to is not None and self.reading != "official":
+            raise ValueError(f"pad_to={self.pad_to} needs reading='official': the paper does not read padding.")
+
+    @property
+    def aspect_length(self) -> int | None:
+        """The number of words to which aspects are padded, or None."""
+        return None if self.pad_to is None else self.pad_aspect_to
+
+
+class PublishedInitPreTrainedModel(MultimodalPreTrainedModel):
+    """A base with weights that start larger than usual by default, and as in MIMN's code on request."""
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -78,6 +114,8 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
             init.normal_(module.weight, std=3 * module.in_features**-0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
+        elif isinstance(module, BilinearAttention):
+            init.zeros_(module.bias)
         else:
             super()._init_weights(module)
 
@@ -106,12 +144,43 @@ class AspectMemoryPreTrainedModel(MultimodalPreTrainedModel):
         return True
 
 
+class AspectMemoryPreTrainedModel(PublishedInitPreTrainedModel):
+    """The base of memory networks that read an aspect."""
+
+    reads_aspect = True
+
+
+class TextAspectPreTrainedModel(AspectMemoryPreTrainedModel):
+    """The base of models that read a text and an aspect."""
+
+    input_modalities = ("text",)
+
+
 def _xavier_or(weight: torch.Tensor, fan_in: int) -> None:
     """Start a matrix by Xavier, and a vector uniformly between ±1/√fan_in."""
     if weight.ndim > 1:
         init.xavier_uniform_(weight)
     else:
         init.uniform_(weight, -(fan_in**-0.5), fan_in**-0.5)
+
+
+def padding_word(config: MultimodalConfig) -> WordVectors | None:
+    """Return the word that fills up aspects if the config has `pad_to`. It is a word of its own, since the row of
+    padding in the word table is always zero."""
+    if config.pad_to is None:
+        return None
+    return WordVectors(WordVectorsConfig(vocab_size=1, hidden_size=config.text_hidden_size, pad_token_id=None))
+
+
+def mean_aspect(aspect: torch.Tensor, mask: torch.Tensor, padding: WordVectors | None, length: int) -> torch.Tensor:
+    """Return the mean (B, D) of the aspect's tokens (B, N, D) with mask (B, N) bool. With a word of padding, the sum
+    that is divided by the number n of tokens has it length - n times."""
+    mean = masked_mean(aspect, mask)
+    if padding is None:
+        return mean
+    words = mask.sum(1, keepdim=True)  # (B, 1)
+    missing = (length - words).clamp(min=0) * (words > 0)
+    return mean + missing / words.clamp(min=1) * padding.weight
 
 
 def image_slots(

@@ -30,11 +30,12 @@ class ImageTextSentimentPipeline(Pipeline):
 
     A post is a dictionary with "text", with "image" or "images" (an image that `load_image` reads, or a list of them)
     and, for aspect-level models, with "aspect"; some architectures read further columns, which `processor.columns`
-    names. If the model reads vectors in place of images (`processor.image_feature_size`), the key "image_features"
-    holds them: a list of numbers, or a list of such lists. A value may be None, and a key may be missing. Other keys
-    are ignored, so the rows of a data set are posts. A model that was trained with aspects needs the aspect of each
-    post. A part that the model does not read (`model.modalities`) is left out. The parameters can be passed to
-    `pipeline(...)` or to a call::
+    names, such as "caption". If the model reads vectors in place of images (`processor.image_feature_size`), the key
+    "image_features" holds them: a list of numbers, or a list of such lists. A value may be None, and a key may be
+    missing. Other keys are ignored, so the rows of a data set are posts. A model that was trained with aspects needs
+    the aspect of each post. A model that was trained with further columns (`model.config.columns`) needs their keys,
+    and the value may be None. A part that the model does not read (`model.modalities`) is left out. The parameters can
+    be passed to `pipeline(...)` or to a call::
 
         classify({"text": "What a day", "image": "picture.jpg"})
         [{"label": "positive", "score": 0.93}, {"label": "neutral", "score": 0.05}, ...]
@@ -78,8 +79,8 @@ class ImageTextSentimentPipeline(Pipeline):
         Raises:
             BadImageError: If an image cannot be decoded, is too large, or cannot be fetched.
             TypeError: If the input is neither a post nor an iterable, or a parameter is unknown.
-            ValueError: If an input is not a post, says nothing, or lacks the aspect, if an image is a URL without
-                `allow_urls`, if a score is not a finite number, or if `top_k` is below 1.
+            ValueError: If an input is not a post, says nothing, or lacks the aspect or a column, if an image is a URL
+                without `allow_urls`, if a score is not a finite number, or if `top_k` is below 1.
         """
         if isinstance(inputs, str | bytes) or not (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__")):
             raise TypeError(f"{TASK} takes a post, {A_POST}, or an iterable of posts, not {inputs!r:.80}.")
@@ -182,11 +183,11 @@ class _Stream(IterableDataset):
 
 
 def reading(model: PreTrainedModel) -> dict[str, Any]:
-    """Return what a model reads of a post, as the arguments `modalities` and `aspects` of `make_batch`."""
+    """Return what a model reads of a post, as the arguments `modalities`, `aspects` and `columns` of `make_batch`."""
     aspects = "ignored"
     if model.reads_aspect:
         aspects = "required" if model.config.aspects else "optional"  # or the model was trained without aspects
-    return {"modalities": model.modalities, "aspects": aspects}
+    return {"modalities": model.modalities, "aspects": aspects, "columns": tuple(model.config.columns or ())}
 
 
 def probabilities(logits: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -199,41 +200,49 @@ def make_batch(
     posts: list[Mapping],
     modalities: tuple[str, ...] = ("text", "image"),
     aspects: Literal["required", "optional", "ignored"] = "optional",
+    columns: tuple[str, ...] = (),
     allow_urls: bool = False,
     allow_empty: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Check B posts and make their batch, see `MultimodalProcessor`.
 
+    Args:
+        columns: Those of the processor's further columns that each post must have.
+
     Raises:
         BadImageError: If an image cannot be decoded or fetched.
-        ValueError: If a post is malformed, lacks an aspect that is required, or says nothing without `allow_empty`, or
-            if an image is a URL without `allow_urls`.
+        ValueError: If a post is malformed, lacks an aspect or a column that is required, or says nothing without
+            `allow_empty`, or if an image is a URL without `allow_urls`.
     """
     for post in posts:
-        _check(post, aspects, processor.columns)
+        _check(post, aspects, processor.columns, columns)
     read = _vectors if processor.image_feature_size is not None else partial(_images, allow_urls=allow_urls)
     images = [read(post) if "image" in modalities else [] for post in posts]
     texts = [post.get("text") if "text" in modalities else None for post in posts]
     given = [post.get("aspect") for post in posts]
-    columns = {name: [post.get(name) for post in posts] for name in processor.columns}
-    batch = dict(processor(images=images, text=texts, aspect=given if any(given) else None, **columns))
-    if not allow_empty and not (is_said := says_something(batch)).all():
+    further = {name: [post.get(name) for post in posts] for name in processor.columns}
+    batch = dict(processor(images=images, text=texts, aspect=given if any(given) else None, **further))
+    if not allow_empty and not (is_said := says_something(batch, processor)).all():
         post = posts[int(is_said.int().argmin())]
         reason = why_empty(post, processor, modalities)
         raise ValueError(f"This post has {reason}, so no label would be about it: {dict(post)!r:.200}")
     return batch
 
 
-def says_something(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return for each post of a batch (B,) whether it has a text or an image that the model reads."""
+def says_something(batch: Mapping[str, torch.Tensor], processor: MultimodalProcessor) -> torch.Tensor:
+    """Return for each post of a batch (B,) whether it has a text, an image or a text column that the model reads."""
     # The masks also show that the text steps of the processor have removed the whole text.
-    return batch["attention_mask"].bool().any(1) | batch["image_mask"].any(1)
+    names = ["attention_mask", "image_mask", *(f"{name}_attention_mask" for name in processor.text_columns)]
+    return torch.stack([batch[name].bool().any(1) for name in names if name in batch]).any(0)
 
 
 def why_empty(post: Mapping, processor: MultimodalProcessor, modalities: tuple[str, ...]) -> str:
     """Return what is missing in a post that says nothing, to be read after "the post has"."""
-    single = {("text",): "no text, which is all that", ("image",): "no image, which is all that"}.get(modalities)
-    reason = f"{single} this model reads" if single else "neither text nor an image"
+    parts = [*modalities, *processor.text_columns]
+    names = [f"an {part}" if part == "image" else part for part in parts]
+    reason = f"neither {' nor '.join(names)}" if len(parts) > 1 else f"no {parts[0]}"
+    if len(modalities) == 1:
+        reason += ", which is all that this model reads"
     is_cleaned = "text" in modalities and (post.get("text") or "").strip()
     return f"{reason} (after the text steps {', '.join(processor.text_steps)})" if is_cleaned else reason
 
@@ -247,7 +256,7 @@ def has_scores(outputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return is_scored
 
 
-def _check(post: Mapping, aspects: str, columns: tuple[str, ...]) -> None:
+def _check(post: Mapping, aspects: str, columns: tuple[str, ...], required: tuple[str, ...]) -> None:
     if not isinstance(post, Mapping) or not any(part in post for part in PARTS):
         actual = f"the keys {', '.join(map(str, post))}" if isinstance(post, Mapping) else type(post).__name__
         raise ValueError(f"A post is {A_POST}, but this one is {actual}.")
@@ -256,6 +265,9 @@ def _check(post: Mapping, aspects: str, columns: tuple[str, ...]) -> None:
     for part in ("text", "aspect", *columns):
         if not isinstance(post.get(part), str | None):
             raise ValueError(f"The {part} of a post is a string or None, not {post[part]!r}.")
+    for name in required:
+        if name not in post:
+            raise ValueError(f"This model reads a {name}: the post needs the key {name!r}, with a string or None.")
     has_aspect = bool((post.get("aspect") or "").strip())
     if aspects == "required" and not has_aspect:
         raise ValueError("This model judges an aspect: the post needs the key 'aspect' with a text.")

@@ -11,10 +11,10 @@ from transformers import AutoTokenizer, BatchFeature, ProcessorMixin
 from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import logging
 
-from .common_encoders import PrecomputedConfig
 from .common_image_processors import build_image_processor, check_whole_number, pixel_size, stack_vectors
 from .common_images import BadImageError, as_vectors, load_image
 from .common_loading import check_source
+from .common_precomputed import PrecomputedConfig
 from .common_text import check_text_steps, prepare_text
 from .common_word_vectors import build_word_tokenizer
 
@@ -70,6 +70,9 @@ class MultimodalProcessor(ProcessorMixin):
     # The further columns of a post that `encode_further` reads, such as "caption", and the inputs that it makes.
     columns: tuple[str, ...] = ()
     further_inputs: tuple[str, ...] = ()
+    # Those of `columns` that hold a text of their own, whose words a model can read without the post's text. Their
+    # tensors begin with the name of the column, as in "caption_input_ids" and "caption_attention_mask".
+    text_columns: tuple[str, ...] = ()
 
     def __init__(
         self,

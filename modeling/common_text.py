@@ -25,6 +25,8 @@ _MENTIONS = regex.compile(rf"(?<![0-9A-Za-z_])(?:[@＠](?=[\p{{L}}\p{{N}}_]){_NA
 _HASHTAGS = regex.compile(rf"(?<![0-9A-Za-z_&])(?:[#＃](?=[\p{{N}}_]*\p{{L}}){_NAME})+")
 _ANCHOR = regex.compile(r"<(?:a\s[^<>]*|/a\s*)>", regex.IGNORECASE)  # the tags around a link in HTML
 _ANCHOR_WORDS = regex.compile(r"\b(?:href|rel)(?=\s*=)", regex.IGNORECASE)
+# Closing quotation marks and brackets belong to the sentence that they close.
+_SENTENCE_END = regex.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[”’」』）]*\s*|\s*\n\s*")
 _CHINESE = regex.compile(r"([\u3400-\u9fff\uf900-\ufaff])")
 
 
@@ -56,7 +58,7 @@ TEXT_STEPS: dict[str, Callable[[str], str]] = {
     "fix_encoding": lambda text: _package("ftfy", "fix_encoding").fix_text(text),
     "strip_links": lambda text: _LINK.sub(" ", text),  # the three strip steps are the cleaning of MultiSentiNet
     # '<a href="http://…" rel="nofollow">here</a>' becomes "href rel here", and a bare link "href". The MVSO study has
-    # the words href and rel in place of links; that they are attributes of the HTML in Flickr's texts is our reading.
+    # the words href and rel in place of links; that they are the attributes of Flickr's HTML is our reading.
     "links_to_words": _links_to_words,
     "strip_mentions": lambda text: _MENTIONS.sub(" ", text),
     "strip_hashtags": lambda text: _HASHTAGS.sub(" ", text),
@@ -99,3 +101,13 @@ def prepare_text(text: str | None, steps: Sequence[str] = ()) -> str:
     for step in steps:
         text = TEXT_STEPS[step](text)
     return " ".join(text.split()) if steps else text
+
+
+def sentence_starts(text: str) -> list[int]:
+    """Return the positions in a text at which its sentences begin, except for the first.
+
+    A sentence ends after `.`, `!`, `?` or `…` where a blank follows, after `。`, `！` or `？`, and at the end of a
+    line. The rule does not know abbreviations: "Dr. Who" is cut.
+    """
+    end = len(text.rstrip())
+    return [match.end() for match in _SENTENCE_END.finditer(text) if match.start() and match.end() < end]

@@ -10,12 +10,11 @@ from typing import Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import initialization as init
 
 from .common_base import MultimodalOutput, MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
 from .common_heads import MultimodalForSequenceClassification
-from .common_layers import GuidedAttention, attend, flatten_regions, masked_softmax
+from .common_layers import ContextAttention, GuidedAttention, flatten_regions
 from .common_processing import MultimodalProcessor
 
 
@@ -68,30 +67,9 @@ class CoMNProcessor(MultimodalProcessor):
     """The processor of CoMN: by default 50 tokens of text (the paper's length) and one image."""
 
 
-class FirstHop(nn.Module):
-    """Attention guided by a learned vector: `h_i = tanh(W m_i + b)`, weights `softmax(h_i·q)` (equations 1 to 8)."""
-
-    def __init__(self, memory_size: int):
-        super().__init__()
-        self.memory_proj = nn.Linear(memory_size, memory_size)
-        self.query = nn.Parameter(torch.empty(memory_size))
-
-    def forward(self, memory: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read memory (B, M, D) with mask (B, M) bool: return the vector (B, D) and the weights (B, M)."""
-        weights = masked_softmax(torch.tanh(self.memory_proj(memory)) @ self.query, mask)
-        return attend(weights, memory), weights
-
-
 class CoMNPreTrainedModel(MultimodalPreTrainedModel):
     config_class = CoMNConfig
     base_model_prefix = "comn"
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, FirstHop):
-            init.normal_(module.query, std=module.query.numel() ** -0.5)
-        else:
-            super()._init_weights(module)
 
 
 class CoMNModel(CoMNPreTrainedModel):
@@ -119,7 +97,7 @@ class CoMNModel(CoMNPreTrainedModel):
         later = [GuidedAttention(size, other_size if is_guided else size, scoring) for _ in range(hops - 1)]
         if later and is_guided and not guides:
             return nn.ModuleList(later[-1:])
-        return nn.ModuleList([FirstHop(size), *later])
+        return nn.ModuleList([ContextAttention(size), *later])
 
     def fuse(
         self, tokens: torch.Tensor, text_mask: torch.Tensor, regions: torch.Tensor, image_mask: torch.Tensor

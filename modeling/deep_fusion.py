@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import initialization as init
 
 from .common_base import MultimodalOutput, MultimodalPreTrainedModel
+from .common_cnns import TextCNN
 from .common_config import MultimodalConfig
 from .common_heads import MultimodalForSequenceClassification
 from .common_layers import FeatureNorm, masked_mean
@@ -73,56 +73,9 @@ class DeepFusionProcessor(MultimodalProcessor):
     default_max_length = 150
 
 
-class TextCNN(nn.Module):
-    """Convolutions over words, `tanh`, and three poolings over the positions of each filter."""
-
-    def __init__(self, config: DeepFusionConfig):
-        super().__init__()
-        self.pad_to = config.pad_to
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(config.text_hidden_size, config.filters, window) for window in config.windows
-        )
-
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, 9F) of texts: window by window the maxima, means and minima.
-
-        Only windows inside the text are pooled, or with `pad_to` inside the padded text. A text that is shorter than a
-        window has one position, filled up with zeros. An absent text gives zeros.
-
-        Args:
-            tokens: (B, L, D) The tokens.
-            mask: (B, L) bool, True for the first tokens of a text.
-        """
-        length = mask.sum(1, keepdim=True)  # (B, 1)
-        tokens = (tokens * mask.unsqueeze(-1)).transpose(1, 2)  # (B, D, L)
-        if self.pad_to is not None:
-            tokens = nn.functional.pad(tokens, (0, self.pad_to - tokens.shape[2]))
-            length = self.pad_to * (length > 0)
-        positions = torch.arange(tokens.shape[2], device=mask.device)  # (L,)
-        pooled = []
-        for convolution in self.convolutions:
-            (window,) = convolution.kernel_size
-            values = torch.tanh(convolution(nn.functional.pad(tokens, (0, window - 1))))  # (B, F, L)
-            inside = (positions <= (length - window).clamp(min=0)) & (length > 0)  # (B, L)
-            outside = ~inside.unsqueeze(1)
-            # tanh lies between -1 and 1.
-            maxima = values.masked_fill(outside, -1).amax(2)  # (B, F)
-            minima = values.masked_fill(outside, 1).amin(2)
-            pooled += [maxima, masked_mean(values.transpose(1, 2), inside), minima]
-        return torch.cat(pooled, -1) * (length > 0)
-
-
 class DeepFusionPreTrainedModel(MultimodalPreTrainedModel):
     config_class = DeepFusionConfig
     base_model_prefix = "deep_fusion"
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Conv1d):
-            init.xavier_uniform_(module.weight)
-            init.zeros_(module.bias)
-        else:
-            super()._init_weights(module)
 
 
 class DeepFusionModel(DeepFusionPreTrainedModel):
@@ -133,8 +86,12 @@ class DeepFusionModel(DeepFusionPreTrainedModel):
     def __init__(self, config: DeepFusionConfig):
         super().__init__(config)
         self.add_encoders(config, text=config.branch != "image", image=config.branch != "text")
-        self.text_cnn = TextCNN(config) if config.branch != "image" else None
-        self.text_norm = FeatureNorm(config.text_size) if config.branch != "image" and config.standardize else None
+        self.text_cnn = self.text_norm = None
+        if config.branch != "image":
+            poolings = ("max", "mean", "min")
+            sizes = (config.text_hidden_size, config.filters, config.windows)
+            self.text_cnn = TextCNN(*sizes, poolings, torch.tanh, config.pad_to)
+            self.text_norm = FeatureNorm(config.text_size) if config.standardize else None
         self.post_init()
 
     def fuse(

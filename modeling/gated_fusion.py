@@ -21,10 +21,10 @@ from transformers import initialization as init
 
 from .common_base import MultimodalOutput, MultimodalPreTrainedModel
 from .common_config import MultimodalConfig
-from .common_encoders import BiLSTMConfig
+from .common_encoders import BiLSTMConfig, ClassScores, ClassScoresConfig
 from .common_heads import MultimodalForSequenceClassification
 from .common_layers import MaskedLSTM, last_states, masked_mean
-from .common_losses import embedding_loss, label_vectors, unit
+from .common_losses import LabelEmbeddings, embedding_loss, label_vectors
 from .common_processing import MultimodalProcessor
 
 
@@ -113,6 +113,13 @@ class GatedFusionConfig(MultimodalConfig):
         return BiLSTMConfig(backbone_config=self.text_config, hidden_size=2 * self.text_hidden)
 
     @property
+    def class_scores_config(self) -> PreTrainedConfig:
+        if (self.branch, self.image_pooling, self.image_relu, self.head) != ("image", "mean", False, "classes"):
+            return super().class_scores_config
+        sizes = [*self.image_sizes, *self.fused_hidden, self.num_labels]
+        return ClassScoresConfig(backbone_config=self.image_config, sizes=sizes, standardize=self.standardize)
+
+    @property
     def text_size(self) -> int:
         """The length of the text vector; 0 without text."""
         return 0 if self.branch == "image" else 2 * self.text_hidden
@@ -173,24 +180,6 @@ class Gate(nn.Module):
         return weight * vector, weight
 
 
-class LabelEmbeddings(nn.Module):
-    """Map the fused vector to the space of the label embeddings (C, E), and score each label by its cosine."""
-
-    def __init__(self, config: GatedFusionConfig):
-        super().__init__()
-        self.projection = nn.Linear(config.fused_sizes[-1], config.label_embedding_size)
-        labels = torch.empty(config.num_labels, config.label_embedding_size)
-        if config.label_embedding == "learned":
-            self.labels = nn.Parameter(labels)
-        else:
-            self.register_buffer("labels", labels)
-
-    def forward(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the embedding (B, E) and the scores (B, C) for a fused vector (B, D)."""
-        embedding = self.projection(fused)
-        return embedding, unit(embedding) @ unit(self.labels).T
-
-
 class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
     config_class = GatedFusionConfig
     base_model_prefix = "gated_fusion"
@@ -201,8 +190,8 @@ class GatedFusionPreTrainedModel(MultimodalPreTrainedModel):
         return self.config.branch != "text" and self.config.image_pooling == "mean"
 
     @property
-    def pools_tokens(self) -> bool:
-        return isinstance(self.config.text_config, BiLSTMConfig)
+    def pools_tokens(self) -> Literal["last"] | None:
+        return "last" if isinstance(self.config.text_config, BiLSTMConfig) else None
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -281,7 +270,8 @@ class GatedFusionForSequenceClassification(MultimodalForSequenceClassification, 
         if config.head == "classes":
             self.classifier = nn.Linear(config.fused_sizes[-1], config.num_labels)
         else:
-            self.classifier = LabelEmbeddings(config)
+            sizes = (config.fused_sizes[-1], config.num_labels, config.label_embedding_size)
+            self.classifier = LabelEmbeddings(*sizes, learned=config.label_embedding == "learned")
 
     def classify(self, output: GatedFusionOutput) -> None:
         """Set `logits` (B, C), and `embedding` (B, E) if the labels have embeddings."""
@@ -290,6 +280,18 @@ class GatedFusionForSequenceClassification(MultimodalForSequenceClassification, 
             output.logits = scores
         else:
             output.embedding, output.logits = scores
+
+    @torch.no_grad()
+    def class_scores(self) -> ClassScores:
+        """Return the model as an image encoder that returns the scores of the classes (`class_scores_config`)."""
+        base, encoder = self.base_model, ClassScores(self.config.class_scores_config)
+        encoder.backbone, encoder.norm = base.image_encoder.backbone, base.image_norm
+        layers = [layer for layer in (*base.image_layers, *self.fused_layers) if isinstance(layer, nn.Linear)]
+        for place, layer in enumerate([*layers, self.classifier]):
+            encoder.layers[2 * place] = layer
+        for parameter in self.classifier.parameters():
+            parameter /= self.config.score_temperature
+        return encoder
 
     def compute_loss(self, output: GatedFusionOutput, labels: torch.Tensor, *modality_labels) -> torch.Tensor:
         if self.config.loss == "cross_entropy":

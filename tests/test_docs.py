@@ -40,7 +40,7 @@ def test_the_table_of_architectures_is_generated():
 
 
 def test_the_tables_of_the_papers_are_generated():
-    assert between("reproduce.md", "published") == docs_tables.published(ROOT / "configs").strip()
+    assert between("reproduce.md", "published") == docs_tables.published(ROOT / "configs", ROOT / "results").strip()
 
 
 def test_the_table_of_corpora_names_all():

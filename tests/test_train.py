@@ -42,6 +42,7 @@ def test_the_run_folder(run, tmp_path):
         run(folder)
 
 
+@pytest.mark.slow
 def test_a_second_run_on_one_folder_is_refused(tmp_path):
     folder = tmp_path / "run"
     start = f"""import sys, train
@@ -64,6 +65,7 @@ train.main()"""
     assert "Traceback" not in second.stderr
 
 
+@pytest.mark.slow
 def test_a_wrong_field_of_the_model_is_one_line(tmp_path):
     command = [sys.executable, "train.py", "--model_kwargs", "hops=two", "--output_dir", str(tmp_path / "run")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -72,7 +74,7 @@ def test_a_wrong_field_of_the_model_is_one_line(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_wrong_argument_is_one_line(tmp_path, debug):
     command = [sys.executable, "train.py", "--dataset", "nothing", "--output_dir", str(tmp_path / "run")]
     environment = os.environ | ({"MMSENT_DEBUG": "1"} if debug else {})
@@ -82,7 +84,14 @@ def test_a_wrong_argument_is_one_line(tmp_path, debug):
     assert "dataset 'nothing' is not one of" in result.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("frozen_parts", [("freeze_text=true", "freeze_image=true"), ("freeze_image=true",)], ids=len)
+@pytest.mark.parametrize(
+    "frozen_parts",
+    [
+        ("freeze_text=true", "freeze_image=true"),
+        pytest.param(("freeze_image=true",), marks=pytest.mark.slow),
+    ],
+    ids=len,
+)
 def test_cached_features_give_the_same_run(run, tmp_path, backbones, standins, frozen_parts):
     frozen = ["--image_encoder", backbones["vit"], "--model_kwargs", *frozen_parts, "dropout=0.0"]
     frozen += ["--dataset", "twitter2015", "--data_dir", str(standins.write_twitter(tmp_path / "twitter2015"))]

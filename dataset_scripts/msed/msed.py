@@ -2,6 +2,7 @@
 Desire Understanding, NAACL 2022). The five papers do not use it, so that it is an independent test corpus."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import BuilderConfig, Value
@@ -17,8 +18,20 @@ COUNTS = {"train": 6127, "validation": 1021, "test": 2042}
 COLUMNS = ("Title", "Caption", "Sentiment", "Emotion", "Desire", "Inference Sequence")
 
 
+@dataclass
+class MSEDConfig(BuilderConfig):
+    """Options of the corpus.
+
+    Args:
+        caption_apart: Whether the text is the title alone, and the caption is in the column `caption`, for
+            architectures that read one. By default the text is the title, followed by the caption on a new line.
+    """
+
+    caption_apart: bool = False
+
+
 class MSED(Corpus):
-    """MSED. The text is the title, followed by the caption on a new line.
+    """MSED. The text is the title, followed by the caption on a new line, unless `caption_apart` is set.
 
     It adds the columns `emotion`, `desire` and `inference_sequence` as released.
     """
@@ -27,11 +40,13 @@ class MSED(Corpus):
     HOMEPAGE = "https://github.com/MSEDdataset/MSED"
     INDEX = tuple(path for names in FOLDERS.values() for n in names for path in (f"{n}/{n}.csv", f"{n}/images"))
     REDISTRIBUTION = ("forbidden", "its authors give it for research on request and forbid publication")
-    BUILDER_CONFIGS = with_clean(BuilderConfig("official", "1.0.0", description="The three files of the release."))
+    BUILDER_CONFIG_CLASS = MSEDConfig
+    BUILDER_CONFIGS = with_clean(MSEDConfig("official", "1.0.0", description="The three files of the release."))
     DEFAULT_CONFIG_NAME = "official"
 
     def columns(self):
-        return features(**dict.fromkeys(["emotion", "desire", "inference_sequence"], Value("string")))
+        names = ["emotion", "desire", "inference_sequence", *(["caption"] if self.config.caption_apart else [])]
+        return features(**dict.fromkeys(names, Value("string")))
 
     def _split_generators(self, dl_manager):
         tables = [f"{names[0]}/{names[0]}.csv" for names in FOLDERS.values()]
@@ -65,9 +80,12 @@ class MSED(Corpus):
         offsets = [offset for _, (_, offset, _) in posts]
         rows = read_rows_at(Path(folder, name, f"{name}.csv"), offsets, decode_utf8_or_gb18030)
         for (post_id, (_, _, image)), cells in zip(posts, rows, strict=True):
-            yield {
+            caption = cells["Caption"].strip()
+            texts = [cells["Title"].strip()] if self.config.caption_apart else [cells["Title"].strip(), caption]
+            extra = {"caption": caption or None} if self.config.caption_apart else {}
+            yield extra | {
                 "id": post_id,
-                "text": "\n".join(cells[name].strip() for name in ("Title", "Caption") if cells[name].strip()),
+                "text": "\n".join(filter(None, texts)),
                 "images": image_paths(image_folders[name], [image]),
                 "label": cells["Sentiment"].strip().lower(),
                 "emotion": cells["Emotion"].strip(),

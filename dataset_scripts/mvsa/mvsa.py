@@ -19,6 +19,7 @@ from ..common_files import (
     release_folder,
     text_encoding,
 )
+from ..common_posts import open_posts
 from ..common_schema import LABELS, features
 from ..common_splits import read_splits
 from ..common_tables import require_posts
@@ -41,15 +42,20 @@ class MVSAConfig(BuilderConfig):
         translations: JSON files as CLMLF ships them, each a list of {"id", "text_translation"}: the texts after
             translation into another language and back, which augment training. They add the column
             `text_translation`, which is None for other posts.
+        captions: A table with the columns id and caption, as `mmsent caption` writes it for the images. It adds the
+            column `caption`, which is None for other posts.
     """
 
     translations: list[str] | None = None
+    captions: str | None = None
 
     def create_config_id(self, config_kwargs: dict, custom_features=None) -> str:
-        """Return the key of the cache, with the content of the translations, because the files may change."""
+        """Return the key of the cache, with the content of the files of options, because they may change."""
         if self.translations:
             hashes = [content_hash(option_path("translations", name)) for name in self.translations]
             config_kwargs = config_kwargs | {"translations": hashes}
+        if self.captions:
+            config_kwargs = config_kwargs | {"captions": content_hash(option_path("captions", self.captions))}
         return super().create_config_id(config_kwargs, custom_features)
 
 
@@ -65,6 +71,16 @@ def read_translations(path: Path) -> dict[str, str]:
         post_id, _ = Counter(str(row["id"]) for row in rows).most_common(1)[0]
         raise ValueError(f"{path}: two entries for the id {post_id}; remove one of them")
     return translations
+
+
+def read_captions(path: Path) -> dict[str, str | None]:
+    """Return {id: caption} from a table."""
+    table = open_posts(path, fields=("text", "images", "id", "caption"))
+    for field in ("id", "caption"):
+        if table.columns[field] is None:
+            raise ValueError(f"{path} has no column {field}; its columns are {', '.join(table.available)}")
+    rows = (row for _, row in table if not isinstance(row, ValueError))
+    return {table.id_of(row): table.cell(row, "caption") or None for row in rows}
 
 
 def majority(labels: list[str]) -> str | None:
@@ -131,7 +147,8 @@ class MVSA(Corpus):
     DEFAULT_CONFIG_NAME = "clmlf"
 
     def columns(self):
-        extra = {"text_translation": Value("string")} if self.config.translations else {}
+        options = {"text_translation": self.config.translations, "caption": self.config.captions}
+        extra = {name: Value("string") for name, files in options.items() if files}
         return features(text_encoding=Value("string"), **extra)
 
     def _split_generators(self, dl_manager):
@@ -143,7 +160,13 @@ class MVSA(Corpus):
         translations = {}
         for name in self.config.translations or ():
             translations |= read_translations(option_path("translations", name))
-        return self.generators(splits, sources, folder=str(folder / "data"), translations=translations)
+        captions, notes = None, []
+        if self.config.captions:
+            captions = read_captions(option_path("captions", self.config.captions))
+            without = len(sources.keys() - captions.keys())
+            notes += [f"{without} posts have no caption"] if without else []
+        files = {"translations": translations, "captions": captions}
+        return self.generators(splits, sources, notes, folder=str(folder / "data"), **files)
 
     def _labels(self, path: Path, listed: list[str]) -> dict[str, tuple[str, str, str]]:
         """Return {id: (label, text label, image label)} of the listed posts in the label file."""
@@ -163,11 +186,13 @@ class MVSA(Corpus):
             )
         return labels
 
-    def read_post(self, post_id, source, folder, translations):
+    def read_post(self, post_id, source, folder, translations, captions):
         content = read_bytes(Path(folder, f"{post_id}.txt"))
         post = dict(zip(("label", "text_label", "image_label"), source, strict=True)) | {
             "text": decode_text(content).strip(),
             "images": [f"{folder}/{post_id}.jpg"],  # A path is decoded on access, and errors name it.
             "text_encoding": text_encoding(content),
         }
-        return post | {"text_translation": translations.get(post_id)} if self.config.translations else post
+        if self.config.translations:
+            post["text_translation"] = translations.get(post_id)
+        return post if captions is None else post | {"caption": captions.get(post_id)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..common_anp import FOLDER, IMAGES, TABLE, VECTOR_FOLDER, AnpConfig, AnpCorpus, read_mvso
+from ..common_anp import ANPS, FOLDER, IMAGES, TABLE, VECTOR_FOLDER, AnpConfig, AnpCorpus, read_mvso
 from ..common_corpus import with_clean
 
 LANGUAGES = (
@@ -44,6 +44,7 @@ class MVSO(AnpCorpus):
             **STUDY,
         ),
         AnpConfig("study_two_classes", "1.0.0", description="The same without the neutral posts.", **STUDY),
+        AnpConfig("anps", "1.0.0", **ANPS),
     )
     DEFAULT_CONFIG_NAME = "deep_fusion"
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import BuilderConfig, Features, Value
 
-from ..common_columns import FIELDS, describe_columns
+from ..common_columns import FIELDS, FURTHER_FIELDS, describe_columns
 from ..common_files import atomic_write, content_hash, join_names, option_path, read_json
 from ..common_posts import PostFile, PostTable, open_posts
 from ..common_rows import IMAGES
@@ -21,11 +21,8 @@ from .index import SPLITS, IndexBuilder, PostIndex, contradictions, hash_of, req
 from .labels import Labels
 
 SHARES = (0.8, 0.1, 0.1)
-EXTRA = {
-    "caption": Value("string"),
-    "group": Value("string"),
-    "image_features": VECTORS,
-}  # columns that a table may have
+TEXTS = (*FURTHER_FIELDS, "group")
+EXTRA = dict.fromkeys(TEXTS, Value("string")) | {"image_features": VECTORS}  # the columns that not every corpus has
 
 
 @dataclass
@@ -272,7 +269,7 @@ def shared_row(table: PostTable, row: dict, classes: Labels) -> dict[str, Any]:
         "aspect": text_cell(table, row, "aspect").strip() or None,
     }
     values |= {name: classes.name(table.label(row, name)) for name in ("label", "text_label", "image_label")}
-    for name in ("caption", "group"):
+    for name in TEXTS:
         if table.columns.get(name):
             values[name] = text_cell(table, row, name).strip() or None
     if "image_features" in post:

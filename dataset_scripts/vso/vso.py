@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..common_anp import FOLDER, IMAGES, TABLE, VECTOR_FOLDER, AnpConfig, AnpCorpus, read_vso
+from ..common_anp import ANPS, FOLDER, IMAGES, TABLE, VECTOR_FOLDER, AnpConfig, AnpCorpus, read_vso
 from ..common_corpus import with_clean
 
 ANP_LIST = "3244ANPs.txt"
@@ -15,7 +15,8 @@ class VSO(AnpCorpus):
     INDEX = (ANP_LIST, TABLE, IMAGES, VECTOR_FOLDER, FOLDER, f"{FOLDER}/*")
     BUILDER_CONFIG_CLASS = AnpConfig
     BUILDER_CONFIGS = with_clean(
-        AnpConfig("deep_fusion", "1.0.0", description="Two classes; 5 < words of the description < 150; 80/20.")
+        AnpConfig("deep_fusion", "1.0.0", description="Two classes; 5 < words of the description < 150; 80/20."),
+        AnpConfig("anps", "1.0.0", **ANPS),
     )
     DEFAULT_CONFIG_NAME = "deep_fusion"
 

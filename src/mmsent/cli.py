@@ -9,6 +9,7 @@ COMMANDS = {
     "sample": ("mmsent.inference.examples", "write generated posts as a table with pictures, to try the others on"),
     "predict": ("mmsent.inference.predict", "predict the sentiment of the posts in a file or folder"),
     "evaluate": ("mmsent.inference.evaluate", "score a trained model on a labelled corpus"),
+    "caption": ("mmsent.inference.captions", "describe the images of posts in words, as a further column of a table"),
     "compare": ("mmsent.evaluation.compare", "compare two models on the same posts"),
     "explain": ("mmsent.explanation.explain", "show which words and pixels support a label"),
     "figures": ("mmsent.figures.command", "draw a figure of one of the papers"),

@@ -19,6 +19,7 @@ from mmsent.cli import COMMANDS
 from mmsent.evaluation.published import papers, published_rows, table_name
 from mmsent.modeling import ARCHITECTURES, Architecture
 from mmsent.training.arguments import DataArguments, ModelArguments, RunArguments
+from mmsent.training.benchmark import describe_result
 from mmsent.training.recipes import load_recipe
 
 HEADINGS = {"Model": ModelArguments, "Corpus": DataArguments, "Training": RunArguments}
@@ -95,22 +96,24 @@ def _meaning(metadata: dict, hint: object) -> str:
     return help + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")
 
 
-def published(configs: Path = Path("configs")) -> str:
-    """Return the rows of the papers' tables as Markdown, each with its figures and its recipe or why it has none."""
+def published(configs: Path = Path("configs"), results: Path = Path("results")) -> str:
+    """Return the rows of the papers' tables as Markdown: the paper's figures, the recipe or why there is none, and the
+    accuracy that was measured in this project, in another setting."""
     recipes, lines = published_recipes(configs), []
     for paper, content in papers().items():
         lines += [f"### {content['title']} ({content['source']})", "", content.get("note", ""), ""]
         for table, part in content["tables"].items():
             note = f": {part['note']}" if "note" in part else ""
             lines += [f"**{table_name(table)[0].upper()}{table_name(table)[1:]}**{note}", ""]
-            header = ["row", "corpus", *part["metrics"], "recipe"]
+            header = ["row", "corpus", *part["metrics"], "recipe", "accuracy here"]
             lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
             for name in part["rows"]:
                 row = published_rows()[f"{paper}/{table}/{name}"]
                 for corpus, figures in row.figures.items():
                     where = "; ".join(recipes.get((row.key, corpus), [row.without_recipe]))
+                    measured = "; ".join(describe_result(name, results) for name in row.measured_for(corpus))
                     cells = [row.name, corpus, *figures.values(), where + (f" ({row.note})" if row.note else "")]
-                    lines.append(f"| {' | '.join(cells)} |")
+                    lines.append("| " + " | ".join([*cells, measured or "–"]) + " |")
             lines.append("")
     return "\n".join(lines)
 

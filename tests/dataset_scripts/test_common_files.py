@@ -21,8 +21,16 @@ with locked(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("end", ["normal", "kill"])
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("folder", "kill"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("folder", "normal"), ("file", "kill"), ("file", "normal")]
+        ),
+    ],
+)
 def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path, kind, end):
     path = tmp_path / "output"
     if kind == "folder":

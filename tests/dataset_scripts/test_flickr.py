@@ -44,6 +44,20 @@ def test_vso(write, load):
     assert "10 posts were left out, the scores of their ANPs lie between the thresholds" in notes
 
 
+@pytest.mark.parametrize("corpus", ["vso", "mvso"])
+def test_the_label_can_be_the_anp(write, load, corpus):
+    """Every photo counts, also those with a neutral ANP or without a description."""
+    loaded = load(corpus, "anps", data_dir=write())
+    known = {"beautiful_flower", "beautiful_sky", "drab_city", "plain_wall"}
+    known |= {"old_books", "long_race"} if corpus == "mvso" else set()
+    names = loaded["train"].features["label"].names
+    assert names == sorted(known)
+    rows = by_photo(loaded)
+    assert len(rows) == 10 * len(known)
+    assert all(names[row["label"]] == row["anp"] for row in rows.values())
+    assert set(loaded) == {"train", "validation", "test"}
+
+
 STUDY_LABELS = {
     **dict.fromkeys(["beautiful_flower", "beautiful_sky", "old_books"], "positive"),
     **dict.fromkeys(["drab_city", "long_race"], "negative"),

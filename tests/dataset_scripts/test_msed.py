@@ -28,6 +28,12 @@ def test_rows(release, load):
     assert f"{release}/dev/dev.csv has 2 posts, the release 1021" in corpus_notes(loaded)
 
 
+def test_the_caption_apart(release, load):
+    train = load("msed", data_dir=str(release), caption_apart=True)["train"]
+    assert (train["text"][0], train["caption"][0]) == ("Title 1, of train", "A caption\nof two lines 1")
+    assert "caption" not in load("msed", data_dir=str(release))["train"].column_names
+
+
 def test_published_counts_are_not_noted(release, load):
     table = release / "dev" / "dev.csv"
     table.write_text(table.read_text().splitlines()[0] + "\n" + "t,c,neutral,e,d,i\n" * 1021)

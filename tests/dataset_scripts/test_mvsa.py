@@ -8,7 +8,7 @@ from datasets import Value
 from torch.utils.data import DataLoader
 
 from mmsent.dataset_scripts import common_corpus
-from mmsent.dataset_scripts.common_corpus import missing_report, undecoded
+from mmsent.dataset_scripts.common_corpus import corpus_notes, missing_report, undecoded
 from mmsent.dataset_scripts.common_schema import LABELS, features
 from mmsent.dataset_scripts.mvsa import mvsa
 from mmsent.dataset_scripts.mvsa.mvsa import joint_label
@@ -109,6 +109,20 @@ def test_dataloader_workers(release, load, posts, monkeypatch):
     streamed = load("mvsa_single", data_dir=str(release), streaming=True, split="train")
     loader = DataLoader(streamed.select_columns(["id", "text"]), num_workers=2, batch_size=None)
     assert sorted(row["id"] for row in loader) == sorted(list(posts)[:5])
+
+
+def test_captions_are_a_column(release, posts, load, tmp_path):
+    first, second, *_ = posts
+    path = tmp_path / "captions.csv"
+    path.write_text(f"id,images,caption\n{first},{first}.jpg,a beach\n{second},{second}.jpg,\n")
+    loaded = load("mvsa_single", data_dir=str(release), captions=str(path))
+    assert loaded["train"]["caption"][:3] == ["a beach", None, None]
+    assert corpus_notes(loaded)[-1] == "7 posts have no caption"
+    path.write_text(f"id,images,caption\n{first},{first}.jpg,a street\n")  # The cache is not used.
+    assert load("mvsa_single", data_dir=str(release), captions=str(path))["train"]["caption"][0] == "a street"
+    path.write_text(f"id,images\n{first},{first}.jpg\n")
+    with pytest.raises(ValueError, match="captions.csv has no column caption; its columns are id, images"):
+        load("mvsa_single", data_dir=str(release), captions=str(path))
 
 
 def test_translations_are_a_column(release, posts, load, tmp_path):

@@ -94,6 +94,7 @@ def test_users_of_the_same_table_get_files_of_their_own(analyse_table, tmp_path)
     assert rows[0][1][2:4] == ["", "the post has neither text nor an image"]
 
 
+@pytest.mark.slow
 def test_temporary_files_are_deleted(model, tmp_path):
     code = "import sys; from mmsent.demo import app; app.build(app.load_pipeline(sys.argv[1]), 'name')"
     variables = os.environ | {"TMPDIR": str(tmp_path), "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}

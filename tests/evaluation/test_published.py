@@ -46,6 +46,13 @@ def test_a_row_is_quoted_with_its_place():
     assert row.stated["hops"] == 4
 
 
+def test_a_measurement_belongs_to_its_corpus_or_to_all():
+    row = published_rows()["mdse/3/none"]  # on MVSA-Single and Twitter-2015
+    assert row.measured_for("mvsa_single") == ["mvsa_single/mdse_frozen_base_minilm_efficientnet"]
+    assert row.measured_for("twitter2015") == []
+    assert published_rows()["mimn/all models/MIMN"].measured_for("multi_zol") == ["sample_posts/mimn"]
+
+
 def test_a_row_that_does_not_exist_is_named():
     check_published(["comn/1/HSAN"])
     with pytest.raises(ValueError, match=r"published=comn/2/HSAN: the papers have no such row; published\.yaml has"):

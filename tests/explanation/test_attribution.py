@@ -31,6 +31,9 @@ def centred(model, batch, label: int) -> float:
 
 def centred_at_baseline(model, processor, batch, label: int) -> float:
     """Return the score of the post with average words and grey pixels; the tokenizer's special tokens stay."""
+    grey = batch | {"pixel_values": torch.zeros_like(batch["pixel_values"])}
+    if model.base_model.text_encoder is None:
+        return centred(model, grey, label)
     model, pad = deepcopy(model), processor.tokenizer.pad_token_id
     table = next(
         module for module in model.base_model.text_encoder.modules() if isinstance(module, torch.nn.Embedding)
@@ -41,8 +44,7 @@ def centred_at_baseline(model, processor, batch, label: int) -> float:
     special = processor.tokenizer.get_special_tokens_mask(ids[0].tolist(), already_has_special_tokens=True)
     unknown = ids == processor.tokenizer.unk_token_id  # The tokenizer counts it as special, but it stands for a word.
     unchanged = torch.tensor([special], dtype=torch.bool) & ~unknown
-    grey = torch.zeros_like(batch["pixel_values"])
-    return centred(model, batch | {"input_ids": ids.where(unchanged, pad), "pixel_values": grey}, label)
+    return centred(model, grey | {"input_ids": ids.where(unchanged, pad)}, label)
 
 
 @tiny.every_row()
@@ -54,9 +56,11 @@ def test_attributions_sum_to_the_difference_of_the_scores(architecture, encoders
     total = sum(value for _, value in explanation.words) + sum(heat.sum() for heat in explanation.heat)
     assert total + explanation.gap == pytest.approx(difference, abs=1e-5)
     assert abs(explanation.gap) <= max(0.02 * abs(difference), 0.005)
-    assert any(value for _, value in explanation.words)
+    assert any(value for _, value in explanation.words) == ("text" in tiny.reads(architecture))
     assert all(np.abs(heat).max() > 0 for heat in explanation.heat)
-    assert [heat.shape for heat in explanation.heat] == [processor.image_size] * 2
+    assert [heat.shape for heat in explanation.heat] == [processor.image_size] * 2 * (
+        "image" in tiny.reads(architecture)
+    )
 
 
 @pytest.fixture
@@ -101,7 +105,6 @@ def test_attributions_of_a_linear_model_are_exact(linear):
 def test_scores_without_a_part_are_those_of_a_post_without_it(architecture, backbones):
     processor, model = tiny.build(architecture, "own", backbones)
     explanation = explain_post(model, processor, TEXT, images(3), "coffee", steps=1)
-    assert list(explanation.without) == ["text", "images", "image 1", "image 2", "image 3"]
     posts = {
         "text": (None, images(3)),
         "images": (TEXT, []),
@@ -109,6 +112,8 @@ def test_scores_without_a_part_are_those_of_a_post_without_it(architecture, back
         "image 2": (TEXT, images(3)[::2]),
         "image 3": (TEXT, images(3)[:2]),
     }
+    posts = {part: post for part, post in posts.items() if part.startswith(ARCHITECTURES[architecture].modalities)}
+    assert list(explanation.without) == list(posts)
     for part, (text, remaining) in posts.items():
         with torch.no_grad():
             scores = model(**processor(text=text, images=remaining, aspect="coffee")).logits[0].softmax(-1)
@@ -132,7 +137,7 @@ def test_a_part_that_the_model_does_not_read_is_not_listed(architecture, backbon
         explain_post(model, processor, TEXT)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if len(tiny.reads(name)) == 2])
 def test_a_post_without_text_or_images(architecture, backbones):
     processor, model = tiny.build(architecture, "own", backbones)
     explanation = explain_post(model, processor, None, images(1), "coffee", steps=4)

@@ -31,6 +31,7 @@ def explanation(words=(("good", 0.5), (" ", 0.0), ("day", -0.25)), **changes) ->
     parts = {
         "text": "good day",
         "aspect": None,
+        "columns": {},
         "images": [tiny.picture(0, 80, 40)],
         "scores": {"negative": 0.125, "neutral": 0.25, "positive": 0.625},
         "label": "positive",
@@ -116,6 +117,7 @@ def test_heat_and_attention_are_shown_at_their_position():
     assert np.asarray(attention)[10, 470].max() == 51
 
 
+@pytest.mark.slow
 @needs_browser
 def test_the_picture_shows_the_whole_page(tmp_path):
     page = to_html(explanation([("我在湖边拍照😍 ", 0.1), ("x" * 300, 0.2), ("יום", -0.1)], attention=[]))

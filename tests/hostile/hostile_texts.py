@@ -2,7 +2,7 @@
 
 from hostile_case import Case
 
-NOTHING, A_TEXT = "neither text nor an image", "(is|pass) a string"
+NOTHING, A_TEXT = "(neither text nor|no text, which)", "(is|pass) a string"
 
 
 def text(name: str, value: object, says: str | None = None, **expected) -> Case:

@@ -146,6 +146,7 @@ def test_only_the_content_of_a_model_is_its_version(model):
     assert predict.model_version(str(model)) != before
 
 
+@pytest.mark.slow
 def test_two_processes_with_one_output_write_one_output(model, tmp_path):
     (tmp_path / "posts.csv").write_text("text\n" + "good day\n" * 3000)
     argv = ["--model", str(model), "--input", str(tmp_path / "posts.csv"), "--output", str(tmp_path / "out.jsonl")]

@@ -29,6 +29,7 @@ def _rows(heading: str) -> Iterator[list[str]]:
 # The changes that the page names, of a weight x of a network of width d.
 CHANGES = {
     "": lambda x, d: x,
+    ".T": lambda x, d: x.T,
     "[0].T": lambda x, d: x[0].T,
     "[None]": lambda x, d: x[None],
     "[:1]": lambda x, d: x[:1],
@@ -78,8 +79,8 @@ def lstm_shapes(name: str, inputs: int, units: int, directions: int) -> dict[str
     return {f"{name}.RNN.{part}{end}": shape for part, shape in shapes.items() for end in ends}
 
 
-def attention_shapes(name: str, size: int) -> dict[str, tuple[int, ...]]:
-    shapes = {"w_kx": (1, size, size), "w_qx": (1, size, size), "weight": (2 * size,)}
+def attention_shapes(name: str, size: int, bilinear: bool = False) -> dict[str, tuple[int, ...]]:
+    shapes = {"w_kx": (1, size, size), "w_qx": (1, size, size), "weight": (size, size) if bilinear else (2 * size,)}
     shapes |= {"proj.weight": (size, size), "proj.bias": (size,)}
     return {f"{name}.{part}": shape for part, shape in shapes.items()}
 
@@ -118,7 +119,10 @@ def dynamic_lstm(weights: Weights, name: str, sequence: np.ndarray, length: int,
 def attention(weights: Weights, name: str, memory: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Return what a query (D,) reads of a memory (M, D): every slot has a weight, padding too."""
     keys, q = memory @ weights[f"{name}.w_kx"][0], query @ weights[f"{name}.w_qx"][0]
-    scores = np.tanh([np.concatenate([key, q]) @ weights[f"{name}.weight"] for key in keys])
+    if weights[f"{name}.weight"].ndim == 2:  # "bi_linear"
+        scores = q @ weights[f"{name}.weight"] @ keys.T
+    else:  # "mlp"
+        scores = np.tanh([np.concatenate([key, q]) @ weights[f"{name}.weight"] for key in keys])
     return linear(weights, f"{name}.proj", softmax(scores) @ keys)
 
 
@@ -160,6 +164,66 @@ def memnet2(weights: Weights, text, aspect, images, counts, hops: int) -> np.nda
             x_text = linear(weights, "x_linear", x_text) + attention(weights, "attention", text_memory, x_img)
             x_img = linear(weights, "x_linear", x_img) + attention(weights, "attention", img_memory, x_text)
         logits.append(linear(weights, "dense", np.concatenate([x_text, x_img])))
+    return np.array(logits)
+
+
+# ------------------------------------------------------------------------------------------ MIMN's baselines of texts
+
+
+def lstm(weights: Weights, text, aspect, hops: int) -> np.ndarray:
+    """Return the logits (B, C) for ids (B, L) and (B, N), 0 being padding, as the following functions do."""
+    counts = (text != 0).sum(1)
+    words = zip(weights["embed.weight"][text], counts, strict=True)
+    states = [dynamic_lstm(weights, "lstm", sequence, n, n) for sequence, n in words]
+    return np.array([linear(weights, "dense", state[-1]) for state in states])
+
+
+def memnet(weights: Weights, text, aspect, hops: int) -> np.ndarray:
+    logits, longest = [], (text != 0).sum(1).max()
+    for ids, aspect_ids in zip(text, aspect, strict=True):
+        memory = weights["embed.weight"][ids[:longest]] * (ids[:longest, None] != 0)
+        x = weights["embed.weight"][aspect_ids].sum(0) / (aspect_ids != 0).sum()
+        for _ in range(hops):
+            x = linear(weights, "x_linear", x)
+            x = attention(weights, "attention", memory, x) + x
+        logits.append(linear(weights, "dense", x))
+    return np.array(logits)
+
+
+def aelstm(weights: Weights, text, aspect, hops: int) -> np.ndarray:
+    logits, longest = [], (text != 0).sum(1).max()
+    for ids, aspect_ids in zip(text, aspect, strict=True):
+        query = weights["embed.weight"][aspect_ids].sum(0) / (aspect_ids != 0).sum()
+        words = np.concatenate([weights["embed.weight"][ids], np.tile(query, (len(ids), 1))], 1)
+        memory = dynamic_lstm(weights, "lstm", words, (ids != 0).sum(), longest)
+        logits.append(linear(weights, "dense", attention(weights, "attention", memory, query)))
+    return np.array(logits)
+
+
+def ian(weights: Weights, text, aspect, hops: int) -> np.ndarray:
+    logits, longest = [], {"context": (text != 0).sum(1).max(), "aspect": (aspect != 0).sum(1).max()}
+    for post in zip(text, aspect, strict=True):
+        states, means = {}, {}
+        for name, ids in zip(longest, post, strict=True):
+            n, words = (ids != 0).sum(), weights["embed.weight"][ids]
+            states[name] = dynamic_lstm(weights, f"lstm_{name}", words, n, longest[name])
+            means[name] = states[name].sum(0) / n
+        of_aspect = attention(weights, "attention_aspect", states["aspect"], means["context"])
+        of_context = attention(weights, "attention_context", states["context"], means["aspect"])
+        logits.append(linear(weights, "dense", np.concatenate([of_aspect, of_context])))
+    return np.array(logits)
+
+
+def ram(weights: Weights, text, aspect, hops: int) -> np.ndarray:
+    logits, longest = [], (text != 0).sum(1).max()
+    for ids, aspect_ids in zip(text, aspect, strict=True):
+        words, of_aspect = weights["embed.weight"][ids], weights["embed.weight"][aspect_ids]
+        memory = dynamic_lstm(weights, "bi_lstm_context", words, (ids != 0).sum(), longest)
+        n = (aspect_ids != 0).sum()
+        e = dynamic_lstm(weights, "bi_lstm_aspect", of_aspect, n, len(aspect_ids)).sum(0) / n
+        for _ in range(hops):
+            e = gru_cell(weights, "gru_cell", attention(weights, "attention", memory, e), e)
+        logits.append(linear(weights, "dense", e))
     return np.array(logits)
 
 

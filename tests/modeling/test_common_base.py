@@ -85,7 +85,7 @@ def test_bad_settings(architecture, fields, message):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if "image" in tiny.reads(name)])
 def test_standardized_features_do_not_depend_on_their_scale(architecture, backbones):
     """In training each batch is standardised by its own statistics. Without `standardize` the scale remains."""
     processor, model = tiny.build(architecture, "timm", backbones, freeze_image=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoProcessor
 from transformers.dynamic_module_utils import get_imports
 
-from mmsent.modeling.common_text import TEXT_STEPS, prepare_text
+from mmsent.modeling.common_text import TEXT_STEPS, prepare_text, sentence_starts
 from mmsent.modeling.common_word_vectors import build_word_tokenizer
 from mmsent.modeling.comn import CoMNProcessor
 
@@ -40,10 +40,7 @@ STEPS = {
         ('Seen <a href="http://a.org/b?rel=c" rel="nofollow">here</a>.', "Seen href rel here ."),
         ("<A rel='x' HREF = http://a.org >http://a.org</A > now", "rel href href now"),
         ("http://t.co/aB3 and www.site.org", "href and href"),
-        (
-            "a < b <b>bold</b> <abbr>x</abbr> the word href= stays",
-            "a < b <b>bold</b> <abbr>x</abbr> the word href= stays",
-        ),
+        *[(text, text) for text in ["a < b <b>bold</b> <abbr>x</abbr> the word href= stays"]],
     ],
     "strip_mentions": [
         ("RT @user: hello", "RT : hello"),
@@ -231,3 +228,20 @@ def test_your_own_step(monkeypatch):
     batch = build(["a|b"], ["mine"])(text="a|b|a")
     assert (batch["input_ids"] > 1).all()
     assert batch["attention_mask"].sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Good day! Bad day.", ["Good day! ", "Bad day."]),
+        ('He said "no." Then (why?) he went...\nhome ', ['He said "no." ', "Then (why?) ", "he went...\n", "home "]),
+        ("3.5 stars at www.a.b", ["3.5 stars at www.a.b"]),
+        ("很好。“不错！”可以", ["很好。", "“不错！”", "可以"]),
+        ("one\n\n two", ["one\n\n ", "two"]),
+        ("... ", ["... "]),
+        ("", [""]),
+    ],
+)
+def test_sentences(text, sentences):
+    places = [0, *sentence_starts(text), len(text)]
+    assert [text[begin:end] for begin, end in zip(places, places[1:], strict=False)] == sentences

@@ -119,5 +119,5 @@ def test_number_of_weights():
 
 
 def test_an_unknown_field_is_named(backbones):
-    with pytest.raises(ValueError, match="CoMNConfig has no field hopps; it has aspects, cross, dropout, .*hops"):
+    with pytest.raises(ValueError, match="CoMNConfig has no field hopps; it has aspects, columns, cross, .*hops"):
         tiny.build("comn", "own", backbones, hopps=2)

@@ -3,7 +3,7 @@
 A new architecture is tested as soon as it has a row in `mmsent.modeling.ARCHITECTURES`.
 """
 
-from itertools import product
+from itertools import compress, product
 
 import pytest
 import tiny
@@ -11,6 +11,7 @@ import torch
 from tiny import logits
 from transformers import AutoModelForSequenceClassification
 
+from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_layers import FeatureNorm
 
 
@@ -41,6 +42,8 @@ def pad(batch: dict, tokens: int, slots: int) -> dict:
         padded[name] = torch.nn.functional.pad(batch[name], (0, tokens), value=3)
     for name in ("attention_mask", "aspect_attention_mask"):
         padded[name] = torch.nn.functional.pad(batch[name], (0, tokens))
+    if "positions" in batch:
+        padded["positions"] = torch.nn.functional.pad(batch["positions"], (0, tokens), value=3)
     count, _, *shape = batch["pixel_values"].shape
     padded["pixel_values"] = torch.cat([batch["pixel_values"], torch.randn(count, slots, *shape)], 1)
     padded["image_mask"] = torch.nn.functional.pad(batch["image_mask"], (0, slots))
@@ -77,30 +80,42 @@ def test_a_batch_without_any_image_or_any_text_can_be_trained_on(built):
 # ----------------------------------------------------------------------------------------------- training and freezing
 
 
-def train_steps(model, batch, labels, steps: int, lr: float = 1e-2) -> None:
+def fits(model, batch, labels) -> bool:
+    return bool((logits(model, batch).argmax(-1) == labels).all())
+
+
+def train_steps(model, batch, labels, steps: int, lr: float = 1e-2, until_fit: bool = False) -> None:
+    """Train for some steps, or until every label is predicted, which is looked at every ten steps."""
     torch.manual_seed(0)
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=0)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         optimizer.zero_grad()
         model(**batch, labels=labels).loss.backward()
         optimizer.step()
         decay.step()
+        if until_fit and step % 10 == 0:
+            if fits(model.eval(), batch, labels):
+                return
+            model.train()
     model.eval()
 
 
 @tiny.every_row()
 @pytest.mark.parametrize("frozen", [(), ("text",), ("image",), ("text", "image")], ids="+".join)
 def test_gradients_reach_all_but_the_frozen(architecture, encoders, backbones, frozen):
+    if not set(frozen) <= set(tiny.reads(architecture)):
+        pytest.skip("it does not have this encoder")
     processor, model = tiny.build(architecture, encoders, backbones, **{f"freeze_{name}": True for name in frozen})
     batch, labels = processor(**tiny.posts()), torch.arange(6) % 3
+    frozen_encoders = [name for modality in frozen for name in model.encoders(modality)]
 
     def is_frozen(name: str) -> bool:
-        return any(f".{modality}_encoder." in name for modality in frozen)
+        return any(f".{encoder}_encoder." in name for encoder in frozen_encoders)
 
     before = {name: value.clone() for name, value in model.state_dict().items() if is_frozen(name)}
-    assert len(model.frozen_encoders()) == len(frozen)
+    assert len(model.frozen_encoders()) == len(frozen_encoders)
     train_steps(model, batch, labels, steps=3)
     model.train()
     for encoder in model.frozen_encoders():
@@ -122,19 +137,21 @@ def test_freezing_survives_loading(architecture, encoders, backbones, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).train()
     names = {name for name, parameter in loaded.named_parameters() if not parameter.requires_grad}
+    assert loaded.frozen_encoders() == [e for part in tiny.reads(architecture) for e in loaded.encoders(part).values()]
     assert names == {name for name, _ in loaded.named_parameters() if "_encoder." in name}
 
 
 @tiny.every_row("own")
 def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backbones):
-    models = []
+    models, reads, words = [], ARCHITECTURES[architecture].reads, ["good", "bad", "plain", "coffee"]
+    labels = torch.tensor([(i + i // 4) % 4 for i in range(16)])  # from the text alone, 1 of 4 is right
+    if "image" not in reads:  # an aspect decides half of the label
+        labels = torch.tensor([2 * (i // 8) + i % 2 if "aspect" in reads else i % 4 for i in range(16)])
+    aspects = [words[i // 4] for i in range(16)] if reads == ("text", "aspect") else None
     for _ in range(2):
         processor, model = tiny.build(architecture, encoders, backbones, num_labels=4)
-        words = ["good", "bad", "plain", "coffee"]
-        batch = processor(
-            text=[f"the day was {words[i % 4]}" for i in range(16)], images=[[tiny.picture(i)] for i in range(16)]
-        )
-        labels = torch.tensor([(i + i // 4) % 4 for i in range(16)])  # from the text alone, 1 of 4 is right
+        texts, images = [f"the day was {words[i % 4]}" for i in range(16)], [[tiny.picture(i)] for i in range(16)]
+        batch = processor(text=texts, images=images, aspect=aspects)
         train_steps(model, batch, labels, steps=10)
         models.append(model)
     one, other = (model.state_dict() for model in models)
@@ -143,8 +160,8 @@ def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backb
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # the test is whether the model can fit, not whether it generalises
-    train_steps(model, batch, labels, steps=70)
-    assert (logits(model, batch).argmax(-1) == labels).all()
+    train_steps(model, batch, labels, steps=70, until_fit=True)
+    assert fits(model, batch, labels)
 
 
 # ---------------------------------------------------------------------------------- cached features, bf16 and graphs
@@ -159,19 +176,19 @@ def test_cached_features_give_the_same_logits(model, batch):
             module.running_mean.normal_()
             module.running_var.uniform_(0.5, 2)
     expected, base = logits(model, batch), model.base_model
-    tokens = base.text_encoder(batch["input_ids"], batch["attention_mask"])  # (B, L, D)
-    pixels = batch["pixel_values"]
-    regions = base.image_encoder(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])  # (B, K, R, D)
-    if model.pools_regions:
-        regions = regions.mean(2, keepdim=True)
-    for cache_text, cache_images in product([False, True], repeat=2):
+    features, pixels = {}, batch["pixel_values"]
+    if base.text_encoder is not None:
+        tokens = base.text_encoder(batch["input_ids"], batch["attention_mask"])  # (B, L, D)
+        features["input_ids"] = {"text_features": tokens}
+    for name, encoder in model.encoders("image").items():
+        regions = encoder(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])  # (B, K, R, D)
+        regions = regions.mean(2, keepdim=True) if model.pools_regions else regions
+        features.setdefault("pixel_values", {})[f"{name}_features"] = regions
+    for cached in product([False, True], repeat=len(features)):
         inputs = dict(batch)
-        if cache_text:
-            del inputs["input_ids"]
-            inputs["text_features"] = tokens
-        if cache_images:
-            del inputs["pixel_values"]
-            inputs["image_features"] = regions
+        for name in compress(features, cached):
+            del inputs[name]
+            inputs |= features[name]
         assert_close(logits(model, inputs), expected)
 
 

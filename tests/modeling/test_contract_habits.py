@@ -39,7 +39,7 @@ LABELS = torch.arange(6) % 3
 
 
 def backbones_of(model) -> list[torch.nn.Module]:
-    return [model.base_model.text_encoder.backbone, model.base_model.image_encoder.backbone]
+    return [encoder.backbone for part in ("text", "image") for encoder in model.encoders(part).values()]
 
 
 def is_checkpointing(backbone: torch.nn.Module) -> bool:
@@ -54,7 +54,7 @@ def test_signature(built, model):
     assert list(inspect.signature(model.base_model.forward).parameters) == [*inputs, "kwargs"]
     labels = ["labels", "text_labels", "image_labels"]
     assert list(inspect.signature(model.forward).parameters) == [*inputs, *labels, "kwargs"]
-    assert set(built[0].model_input_names) <= set(inputs)
+    assert set(built[0].model_input_names) <= {*inputs, *model.further_inputs}
     assert model.main_input_name == inputs[0]
 
 
@@ -79,7 +79,7 @@ def test_output(model, batch):
 
 @tiny.every_row()
 def test_sharded_weights(model, batch, tmp_path):
-    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    model.save_pretrained(tmp_path, max_shard_size=2 * model.num_parameters())  # half of its bytes
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
     assert torch.equal(logits(AutoClassifier.from_pretrained(tmp_path), batch), logits(model, batch))
 
@@ -135,16 +135,18 @@ def test_attention_implementation(folder, model, batch):
 
 
 @tiny.every_row()
-def test_number_of_parameters(model):
+def test_number_of_parameters(architecture, model):
     count = sum(parameter.numel() for parameter in model.parameters())
     assert model.num_parameters() == model.num_parameters(only_trainable=True) == count
-    assert model.num_parameters(exclude_embeddings=True) < count
-    model.config.freeze_image = True
-    frozen = sum(parameter.numel() for parameter in model.train().base_model.image_encoder.parameters())
+    assert (model.num_parameters(exclude_embeddings=True) < count) == ("text" in tiny.reads(architecture))
+    modality = tiny.reads(architecture)[-1]
+    setattr(model.config, f"freeze_{modality}", True)
+    encoders = model.train().encoders(modality).values()
+    frozen = sum(parameter.numel() for encoder in encoders for parameter in encoder.parameters())
     assert model.num_parameters(only_trainable=True) == count - frozen
 
 
-@tiny.every_row()
+@tiny.every_row(reading="text")
 def test_token_embeddings(model, batch):
     embeddings = model.get_input_embeddings()
     assert embeddings.weight.shape == (model.config.text_config.vocab_size, model.config.text_hidden_size)
@@ -155,7 +157,7 @@ def test_token_embeddings(model, batch):
     assert not torch.equal(logits(model, batch), before)
 
 
-@tiny.every_row()
+@tiny.every_row(reading="text")
 def test_resized_token_embeddings(model, batch, tmp_path):
     before, size = logits(model, batch), model.config.text_config.vocab_size
     assert model.resize_token_embeddings(size + 3).num_embeddings == size + 3
@@ -185,7 +187,7 @@ def test_activation_checkpointing(model, batch, encoders):
         if change is not None:
             change()
         is_enabled = change == model.activation_checkpointing_enable
-        assert [is_checkpointing(backbone) for backbone in backbones_of(model)] == [is_enabled] * 2
+        assert {is_checkpointing(backbone) for backbone in backbones_of(model)} == {is_enabled}
         torch.manual_seed(0)
         model.train().zero_grad()
         model(**batch, labels=LABELS).loss.backward()

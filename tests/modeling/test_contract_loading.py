@@ -81,7 +81,7 @@ def saved(request, backbones, tmp_path_factory):
 
 
 def by_part_and_label(result: dict[str, list]) -> dict[tuple[str, str], float]:
-    return {(part, entry["label"]): entry["score"] for part, entries in result.items() for entry in entries}
+    return {(part, entry["label"]): entry["score"] for part, entries in result.items() for entry in entries or ()}
 
 
 @tiny.every_row()
@@ -107,7 +107,8 @@ def test_the_auto_classes_load_the_right_classes(architecture, encoders, saved):
     assert not any(base_info.values()), base_info
     assert model.config.model_type == architecture
     assert model.config.id2label == {0: "negative", 1: "neutral", 2: "positive"}
-    assert model.reads_aspect == ("aspect" in row.reads)
+    assert (model.reads_aspect, model.input_modalities) == ("aspect" in row.reads, tiny.reads(architecture))
+    assert model.modalities == row.modalities
 
 
 @tiny.every_row()

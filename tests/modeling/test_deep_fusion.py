@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from by_hand import IMAGES, REGIONS, TEXT, check_logits, features, linear, random_model
+from by_hand import IMAGES, REGIONS, TEXT, check_logits, features, linear, random_model, text_cnn
 
-from mmsent.modeling.common_cnns import AlexNet, AlexNetConfig
+from mmsent.modeling.common_cnns import AlexNet, AlexNetConfig, TextCNN
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
-from mmsent.modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification, TextCNN
+from mmsent.modeling.deep_fusion import DeepFusionConfig, DeepFusionForSequenceClassification
 
 SIZE, IMAGE_SIZE = 5, 3
 
@@ -24,31 +24,13 @@ def batch() -> dict[str, torch.Tensor]:
     return features(SIZE, IMAGE_SIZE, attention_mask, [[1, 0], [1, 1], [0, 0], [1, 1]])
 
 
-def slow_text(model, words: list[np.ndarray]) -> list[float]:
-    """Return the features of a text, from every window of every width, one filter at a time."""
-    values_of_text, pad_to = [], model.config.pad_to
-    if pad_to is not None and words:
-        words = (words + [np.zeros(SIZE)] * pad_to)[:pad_to]
-    for convolution in model.deep_fusion.text_cnn.convolutions:
-        weight, bias = convolution.weight.numpy(), convolution.bias.numpy()  # (F, D, window)
-        window = weight.shape[2]
-        padded = words + [np.zeros(SIZE)] * (window - len(words)) if words else []
-        values = [
-            [
-                np.tanh(bias[f] + sum(weight[f, :, place] @ padded[start + place] for place in range(window)))
-                for f in range(len(bias))
-            ]
-            for start in range(len(padded) - window + 1)
-        ]
-        for pool in (np.max, np.mean, np.min):
-            values_of_text += [pool([value[f] for value in values]) if values else 0.0 for f in range(len(bias))]
-    return values_of_text
-
-
 def slow_logits(model, words, images):
     flattened = [np.concatenate(list(image)) for image in images]
     image = np.mean(flattened, 0) if flattened else np.zeros(REGIONS * IMAGE_SIZE)
-    text = slow_text(model, list(words)) if model.config.branch != "image" else []
+    text = []
+    if model.config.branch != "image":
+        pools = (np.max, np.mean, np.min)
+        text = text_cnn(model.deep_fusion.text_cnn, list(words), pools, np.tanh, model.config.pad_to)
     hidden = np.array([*text, *(image if model.config.branch != "text" else [])])
     *layers, last = [layer for layer in model.classifier if isinstance(layer, torch.nn.Linear)]
     for layer in layers:
@@ -69,7 +51,9 @@ def test_sizes_of_the_paper():
         text_config=WordVectorsConfig(vocab_size=9, hidden_size=200), image_config=AlexNetConfig()
     )
     assert (config.text_size, config.image_size) == (900, 9216)
-    assert sum(p.numel() for p in TextCNN(config).parameters()) == 100 * (200 * (3 + 4 + 5) + 3)
+    assert sum(p.numel() for p in TextCNN(200, config.filters, config.windows).parameters()) == 100 * (
+        200 * (3 + 4 + 5) + 3
+    )
 
 
 @pytest.mark.parametrize("image_size", [64, 80, 128, 224, 227])

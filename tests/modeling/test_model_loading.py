@@ -94,7 +94,7 @@ def test_a_tokenizer_of_another_model_is_refused(run_folder):
         (
             "own",
             {"height": 32, "width": 32},
-            "images of 32 x 32 pixels have 4 regions, and the model was built for 16",
+            "images of 32 x 32 pixels have 4 regions, and the image encoder was built for 16",
         ),
         ("transformers", {"height": 64, "width": 32}, "cannot read RGB images of 64 x 32 pixels"),
     ],

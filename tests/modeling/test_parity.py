@@ -64,6 +64,55 @@ ASPECT_MODELS = {
 }
 
 
+def text_shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a text baseline. The attention of `AELSTM` needs as many units as a word has numbers."""
+    units = {"lstm": UNITS, "memnet": WIDTH, "atae_lstm": WIDTH, "ian": UNITS, "ram": 2 * UNITS}[architecture]
+    read = 2 * units if architecture == "ian" else units
+    shapes = {"embed.weight": (WORDS, WIDTH), "dense.weight": (CLASSES, read), "dense.bias": (CLASSES,)}
+    if architecture in ("lstm", "atae_lstm"):
+        shapes |= published.lstm_shapes("lstm", WIDTH * (1 + (architecture == "atae_lstm")), units, 1)
+    if architecture == "memnet":
+        shapes |= {"x_linear.weight": (WIDTH, WIDTH), "x_linear.bias": (WIDTH,)}
+    if architecture in ("memnet", "atae_lstm", "ram"):
+        shapes |= published.attention_shapes("attention", units)
+    for name in ("context", "aspect"):
+        if architecture == "ian":
+            shapes |= published.lstm_shapes(f"lstm_{name}", WIDTH, units, 1)
+            shapes |= published.attention_shapes(f"attention_{name}", units, bilinear=True)
+        if architecture == "ram":
+            shapes |= published.lstm_shapes(f"bi_lstm_{name}", WIDTH, UNITS, 2)
+            part = {"context": "ih", "aspect": "hh"}[name]
+            shapes |= {f"gru_cell.weight_{part}": (3 * units, units), f"gru_cell.bias_{part}": (3 * units,)}
+    return shapes
+
+
+PADDING = {"pad_to": max(TEXTS), "pad_aspect_to": max(ASPECTS)}
+MEMNET = {"hops": HOPS, "scoring": "scalar", "location": "none"}
+TEXT_MODELS = {
+    "lstm": ("LSTM", published.lstm, {"hidden_size": UNITS, "dropout": 0.0}),
+    "memnet": ("MemNet", published.memnet, PADDING | MEMNET),
+    "atae_lstm": ("ATAE-LSTM", published.aelstm, PADDING | {"hidden_size": WIDTH}),
+    "ian": ("IAN", published.ian, PADDING | {"hidden_size": UNITS}),
+    "ram": ("RAM", published.ram, PADDING | {"hidden_size": UNITS, "hops": HOPS}),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", TEXT_MODELS)
+def test_text_models(architecture):
+    heading, reference, fields = TEXT_MODELS[architecture]
+    model = ARCHITECTURES[architecture].classifier(small_config(architecture, WIDTH, 6, reading="official", **fields))
+    weights = published.random_weights(text_shapes(architecture))
+    published.copy_into(model.eval(), weights, heading, WIDTH)
+    text, aspect, *images = aspect_batch()
+    expected = reference(weights, text, aspect, HOPS)
+    inputs = aspect_inputs(text, aspect, *images)
+    np.testing.assert_allclose(model(**inputs).logits.numpy(), expected, rtol=0, atol=1e-6)
+    for post in range(3):
+        alone = {name: value[post : post + 1] for name, value in inputs.items()}
+        np.testing.assert_allclose(model(**alone).logits[0].numpy(), expected[post], rtol=0, atol=1e-6)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ASPECT_MODELS)
 def test_aspect_models(architecture):

@@ -127,10 +127,9 @@ SETTINGS = {
 }
 
 
-FAST = {"within an epoch", "stages"}
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in SETTINGS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "within an epoch")) for n in SETTINGS]
+)
 def test_resumes_exactly(make, tmp_path, name):
     """The run is killed four times: at the beginning of steps, in an evaluation and after the last step. Data workers
     change nothing: neither the run that is not killed nor the last command has any."""

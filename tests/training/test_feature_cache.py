@@ -93,15 +93,16 @@ def check_logits(posts, corpus, model, collator, rows) -> dict:
     return batch
 
 
-@pytest.mark.parametrize("encoders", tiny.ENCODERS)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "encoders"), [(a, kind) for a in ARCHITECTURES for kind in tiny.kinds_of(a)])
 def test_cached_posts_give_the_logits_and_losses_of_the_posts(monkeypatch, encode, corpus, architecture, encoders):
     monkeypatch.setattr(feature_cache, "POSTS_PER_SHARD", 4)
     posts, model, collator = encode(corpus, architecture, encoders)
     # The rows lie in several shards, in another order, with several images and without any.
     batch = check_logits(posts, corpus, model, collator, [0, 3, 5, 9, 2])
-    assert {"text_features", "image_features"} & set(batch)
-    assert not {"input_ids", "pixel_values"} & set(batch)
+    assert {f"{modality}_features" for modality in tiny.reads(architecture)} <= set(batch)
+    encoded = {"text": "input_ids", "image": "pixel_values"}
+    raw = {encoded[modality] for modality in tiny.reads(architecture)}
+    assert not (raw - {"input_ids"} if "lexicon" in ARCHITECTURES[architecture].reads else raw) & set(batch)
 
 
 def test_features_are_those_of_this_version(encode, tmp_path):

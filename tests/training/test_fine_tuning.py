@@ -40,8 +40,10 @@ def test_every_architecture_takes_weights_and_smoothing(architecture, backbones)
         output = model(**batch)
         model.set_loss([1.0, 2.0, 5.0], 0.2)
         loss = model(**batch).loss
-    plain = F.cross_entropy(output.logits, LABELS)
-    weighted = F.cross_entropy(output.logits, LABELS, torch.tensor([1.0, 2.0, 5.0]), label_smoothing=0.2)
+    trained = ("text_logits", "image_logits") if architecture == "late_fusion" else ("logits",)
+    scores, weights = [output[name] for name in trained], torch.tensor([1.0, 2.0, 5.0])
+    plain = sum(F.cross_entropy(logits, LABELS) for logits in scores)
+    weighted = sum(F.cross_entropy(logits, LABELS, weights, label_smoothing=0.2) for logits in scores)
     assert loss - output.loss == pytest.approx((weighted - plain).item(), abs=1e-5)
     assert abs(weighted - plain) > 1e-3
 

@@ -49,8 +49,10 @@ def test_training_on_confident_posts_only(run, tmp_path):
         for threshold in ("0.4", "0.6")
     }
     assert 0 < counts["0.6"] < counts["0.4"] < report["posts"]["train"]
-    with pytest.raises(ValueError, match="min_confidence=0.9999999: no training post reaches this confidence"):
+    with pytest.raises(ValueError, match="min_confidence=0.9999999: no training post is left"):
         run(tmp_path / "none", *argv, "--min_confidence", "0.9999999")
+    progressive = run(tmp_path / "progressive", *argv, "--keep_progressively", "true")
+    assert 0 < progressive["confident_posts"] < report["posts"]["train"]
 
 
 def test_the_wrong_architecture(run, tmp_path):

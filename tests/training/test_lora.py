@@ -37,8 +37,16 @@ def logits(model, batch) -> torch.Tensor:
     return model.eval()(**batch).logits
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("encoders", ["transformers", pytest.param("timm", marks=pytest.mark.slow)])
+def rows():
+    """Return every architecture with the kinds of encoders of which one has attention."""
+    for architecture in ARCHITECTURES:
+        marks = [] if len(tiny.reads(architecture)) == 2 else [pytest.mark.slow]
+        yield pytest.param(architecture, "transformers", marks=marks)
+        if len(tiny.reads(architecture)) == 2:
+            yield pytest.param(architecture, "timm", marks=[pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("architecture", "encoders"), list(rows()))
 def test_an_adapter_is_loaded_and_merged(architecture, encoders, backbones, tmp_path):
     _, plain = tiny.build(architecture, encoders, backbones)
     model, batch = train_adapter(architecture, encoders, backbones)

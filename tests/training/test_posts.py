@@ -1,13 +1,13 @@
 """Loading a corpus for training: damaged images, missing pictures and splits, and confident posts."""
 
+import numpy as np
 import pytest
-import torch
 from datasets import load_dataset
 from transformers import AutoModelForSequenceClassification, AutoProcessor
 
 from mmsent.hub.export import export
 from mmsent.modeling.common_images import BadImageError
-from mmsent.training.posts import confident_rows
+from mmsent.training.posts import confident_rows, progressive_rows
 
 
 @pytest.fixture
@@ -104,9 +104,25 @@ def test_reviews_with_aspects_and_missing_pictures(run, tmp_path, standins):
 
 
 def test_confident_rows_are_those_whose_label_exceeds_the_threshold():
-    probabilities = torch.tensor([0.61, 0.59, 0.9, 0.1, 0.5])  # of class 0 of two
-    logits = torch.stack([probabilities, 1 - probabilities], 1).log()
-    labels = [0, 0, 1, 1, 0]
-    assert confident_rows(logits, labels, 0.6) == [0, 3]
-    assert confident_rows(logits.numpy(), labels, 0.55) == [0, 1, 3]
-    assert confident_rows(logits, labels, 0.95) == []
+    first = np.array([0.61, 0.59, 0.9, 0.1, 0.5])  # the scores of class 0 of two
+    scores, labels = np.stack([first, 1 - first], 1), [0, 0, 1, 1, 0]
+    assert confident_rows(scores, labels, 0.6) == [0, 3]
+    assert confident_rows(scores, labels, 0.55) == [0, 1, 3]
+    assert confident_rows(scores, labels, 0.95) == []
+
+
+def test_progressive_training_keeps_posts_by_the_distance_of_their_two_highest_scores():
+    """PCNN keeps a post with the probability min(1, exp|s1 - s2| - 1), which is 1 from a distance of ln 2 on."""
+    gaps = np.repeat([0.0, 0.2, 0.5, 0.7, 1.0], 2000)
+    scores = np.stack([(1 + gaps) / 2, (1 - gaps) / 2], 1)
+    ids = [f"post {number}" for number in range(len(gaps))]
+    rows = progressive_rows(scores, ids, seed=0)
+    shares = [np.isin(np.flatnonzero(gaps == gap), rows).mean() for gap in (0.0, 0.2, 0.5, 0.7, 1.0)]
+    assert shares == pytest.approx([0, np.exp(0.2) - 1, np.exp(0.5) - 1, 1, 1], abs=0.03)
+    assert (shares[0], shares[3:]) == (0, [1, 1])
+    two, three = scores[:6000] * 0.8, np.insert(scores[:6000] * 0.8, 1, 0.1, axis=1)  # the lowest does not count
+    assert progressive_rows(three, ids[:6000], 0) == progressive_rows(two, ids[:6000], 0)
+    order = np.random.default_rng(0).permutation(len(gaps))
+    others = progressive_rows(scores[order], [ids[row] for row in order], seed=0)
+    assert sorted(order[others]) == rows
+    assert progressive_rows(scores, ids, seed=1) != rows

@@ -137,6 +137,8 @@ def test_class_weights_are_numbers_or_balanced(write_recipe, capsys, words):
             "early_stopping_patience needs evaluations",
         ),
         (["--min_confidence", "0.5"], "min_confidence needs init_from"),
+        (["--keep_progressively", "true"], "keep_progressively needs init_from"),
+        (["--keep_progressively", "true", "--min_confidence", "0.5", "--init_from", "trained"], "choose one"),
         (["--published", "comn/1/CoMN-Hop9"], "published=comn/1/CoMN-Hop9: the papers have no such row"),
         (["--processor_kwargs", "nothing=2"], "nothing: it is not one of"),
         (["--processor_kwargs", "max_length=0"], "max_length=0: give a whole number that is 1 or more"),
@@ -165,6 +167,7 @@ def test_a_bad_command_line_ends_with_a_message(capsys, argv, message):
         (["--image_augmentation", "flip", "--model_kwargs", "freeze_image=true"], "cannot be combined with augmentat"),
         (["--synonyms", "words.txt", "--model_kwargs", "freeze_text=true"], "cannot be combined with augmentat"),
         ([], "cache_features needs a frozen encoder"),
+        (["--lbfgs", "true", "--model_kwargs", "freeze_image=true"], "lbfgs needs frozen encoders"),
     ],
 )
 def test_features_that_change_are_not_cached(argv, message):
@@ -189,7 +192,8 @@ def named(path, row: str | None) -> list[str]:
 
 @pytest.mark.parametrize(("path", "row"), RECIPES, ids=[f"{p.parent.name}-{p.stem}-{row}" for p, row in RECIPES])
 def test_every_recipe_parses_and_names_its_paper_and_command(path, row):
-    argv = ["--init_from", "trained"] if "min_confidence" in select_row(path, row) else []
+    goes_on = {"min_confidence", "keep_progressively"} & set(select_row(path, row))
+    argv = ["--init_from", "trained"] if goes_on else []
     model_args, data_args, run_args = parse(*named(path, row), "--report_to", "none", *argv)
     check_arguments(model_args, data_args, run_args)
     assert data_args.dataset == path.parent.name

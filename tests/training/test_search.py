@@ -32,6 +32,7 @@ def summary(run_args) -> dict:
     return json.loads(Path(run_args.output_dir, "search.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_interrupted(arguments):
     model_args, data_args, run_args, posts = arguments
     search.search(*arguments)

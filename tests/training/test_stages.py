@@ -40,7 +40,9 @@ def watch(make_trainer):
     return watch
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize(
+    "schedule", ["constant", *(pytest.param(name, marks=pytest.mark.slow) for name in ("linear", "cosine"))]
+)
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -28,6 +28,7 @@ def test_the_temperature_is_saved_with_the_model(run, argv, tmp_path, backbones,
     assert sum(line["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_without_calibration_the_scores_are_those_of_the_logits(run, argv, tmp_path):
     calibrated = run(tmp_path / "calibrated", *argv)
     plain = run(tmp_path / "plain", *argv, "--calibrate", "false")

@@ -14,10 +14,12 @@ from mmsent.training.collator import PostCollator
 from mmsent.training.feature_cache import encode_features
 
 
-def test_a_frozen_text_branch_is_cached_as_one_vector_per_text(backbones, tmp_path):
+@pytest.mark.parametrize("architecture", ["gated_fusion", "early_fusion"])
+def test_a_frozen_text_branch_is_cached_as_one_vector_per_text(backbones, tmp_path, architecture):
+    """The last states of a BiLSTM, or the mean over the tokens."""
     for part in tiny.build("gated_fusion", "own", backbones, branch="text", text_hidden=5):
         part.save_pretrained(tmp_path / "text")
-    row = ARCHITECTURES["gated_fusion"]
+    row = ARCHITECTURES[architecture]
     processor = row.processor.from_backbones(tmp_path / "text", "small_cnn")
     arguments = (tmp_path / "text", "small_cnn", processor.tokenizer, processor.image_size)
     model = row.classifier.from_backbones(*arguments, freeze_text=True)

@@ -81,6 +81,9 @@ COMMAND_LINE = {
     "--features_dtype int8": "features_dtype",
     "--min_confidence 2 {FROM}": "min_confidence=2",
     "--min_confidence 0.5": "min_confidence.*init_from",
+    "--keep_progressively true": "keep_progressively.*init_from",
+    "--keep_progressively true --min_confidence 0.5 {FROM}": "min_confidence.*keep_progressively",
+    "--lbfgs true": "lbfgs.*freeze_text",
     "--streaming true": "max_steps",
     "--streaming true --max_steps 3 --cache_features --model_kwargs freeze_text=true": "streaming.*cache_features",
     "--streaming true --max_steps 3 --train_sampling_strategy group_by_length": "streaming.*train_sampling_strategy",
@@ -214,6 +217,9 @@ ENCODERS = {
     "--text_encoder {nan_backbone}": "text_encoder.*nan_backbone",
     "--text_encoder {renamed_backbone}": "text_encoder.*renamed_backbone",
     "--text_encoder {bert} --processor_kwargs max_length=100": "max_length=100",
+    "--further_image_encoders scene=small_cnn": "further_image_encoders: a comn has no further image encoder 'scene'",
+    "--architecture multi_sentinet --further_image_encoders places=small_cnn": "'places'.*only scene",
+    "--architecture multi_sentinet --further_image_encoders scene={bert}": "further_image_encoders scene=.*bert",
     "--image_encoder {no_image_processor}": "image_encoder.*no_image_processor",
 }
 TRAINED = {

@@ -22,7 +22,8 @@ MAX_IMAGES = 3  # of an example
 
 
 def demo_examples(run: str, folder: Path, model: MultimodalPreTrainedModel, of_corpus: bool) -> list[dict]:
-    """Return examples with "text", "images" and "aspect", and write their images into a new folder.
+    """Return examples with "text", "images", "aspect" and the further columns that the model reads, and write their
+    images into a new folder.
 
     Args:
         run: Folder of a run, or Hub id.
@@ -35,7 +36,9 @@ def demo_examples(run: str, folder: Path, model: MultimodalPreTrainedModel, of_c
         except (*USER_ERRORS, TypeError) as error:  # of settings that another version of train.py wrote
             print(f"The examples are generated posts, since the posts of the training cannot be read: {error}")
     posts = example_posts(folder, model)
-    return [{"text": post["text"], "images": [str(post["image"])], "aspect": post.get("aspect")} for post in posts]
+    for post in posts:
+        post["images"] = [str(post.pop("image"))]
+    return [{"aspect": None} | post for post in posts]
 
 
 def corpus_posts(run: Path, folder: Path, model: MultimodalPreTrainedModel) -> list[dict]:
@@ -65,7 +68,8 @@ def corpus_posts(run: Path, folder: Path, model: MultimodalPreTrainedModel) -> l
         for picture, path in zip(pictures, paths, strict=True):
             picture.save(path)
         aspect = post["aspect"] if model.reads_aspect else None
-        examples.append({"text": post["text"], "images": paths, "aspect": aspect})
+        further = {name: post.get(name) for name in model.config.columns or ()}
+        examples.append({"text": post["text"], "images": paths, "aspect": aspect} | further)
         if len(examples) == EXAMPLES:
             break
     return examples

@@ -18,13 +18,15 @@ def add_post_tab(pipe: ImageTextSentimentPipeline, history: History, examples: l
     """Add the content of the tab.
 
     Args:
-        examples: Posts with "text", "images" (paths) and "aspect".
+        examples: Posts with "text", "images" (paths), "aspect" and the further columns that the model reads.
     """
+    columns = pipe.model.config.columns or []
 
     def analyse(
-        text: str, files: list[str] | None, aspect: str | None, entries: list[dict]
+        text: str, files: list[str] | None, aspect: str | None, entries: list[dict], *further: str
     ) -> Iterator[tuple[dict, str, list[dict], str]]:
         post = {"text": text or None, "images": files or [], "aspect": aspect or None}
+        post |= {name: value or None for name, value in zip(columns, further, strict=True)}
         try:
             ranked = pipe(post)
             scores = {entry["label"]: entry["score"] for entry in ranked}
@@ -49,24 +51,31 @@ def add_post_tab(pipe: ImageTextSentimentPipeline, history: History, examples: l
                 visible=pipe.model.reads_aspect,
                 elem_id="aspect",
             )
+            further = [gr.Textbox(label=name.capitalize(), elem_id=name) for name in columns]
             button = gr.Button("Analyse", variant="primary", elem_id="analyse")
         with gr.Column(min_width=280):
             scores = gr.Label(label="Sentiment", elem_id="scores")
     reasons = gr.HTML(elem_id="reasons", apply_default_css=False)
-    inputs, outputs = [text, files, aspect, history.state], [scores, reasons, *history.outputs]
+    inputs, outputs = [text, files, aspect, history.state, *further], [scores, reasons, *history.outputs]
     gr.on([button.click, text.submit], analyse, inputs, outputs, concurrency_id=ONE_AT_A_TIME)
-    _add_examples(examples, [text, files, aspect])
+    _add_examples(
+        examples, {"text": text, "images": files, "aspect": aspect} | dict(zip(columns, further, strict=True))
+    )
 
 
-def _add_examples(examples: list[dict], fields: list[gr.Component]) -> None:
+def _add_examples(examples: list[dict], fields: dict[str, gr.Component]) -> None:
     gr.Markdown("## Examples")
     with gr.Row():
         for number, post in enumerate(examples, 1):
-            values = post["text"], post["images"], post["aspect"]
+            values = [post[name] for name in fields]
             with gr.Column(min_width=240, elem_classes="example"):
                 pictures = make_thumbnails(post["images"])
                 gr.HTML(render("example", post["text"] or "", post["aspect"], pictures), apply_default_css=False)
                 button = gr.Button(f"Take example {number}", size="sm", elem_id=f"example_{number}")
                 button.click(
-                    lambda values=values: values, None, fields, show_progress="hidden", api_visibility="private"
+                    lambda values=values: values,
+                    None,
+                    [*fields.values()],
+                    show_progress="hidden",
+                    api_visibility="private",
                 )

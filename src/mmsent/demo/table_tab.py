@@ -10,7 +10,7 @@ from shutil import copy2
 import gradio as gr
 
 from mmsent.dataset_scripts.common_posts import PostFile, open_posts
-from mmsent.inference.predict import check_columns, predict_rows
+from mmsent.inference.predict import check_columns, post_fields, predict_rows
 from mmsent.modeling.common_pipeline import ImageTextSentimentPipeline
 
 from .memory import release_memory
@@ -24,7 +24,7 @@ BATCH_SIZE = 16
 
 def add_table_tab(pipe: ImageTextSentimentPipeline, history: History) -> None:
     """Add the content of the tab."""
-    labels = pipe.model.config.id2label.values()
+    labels, further = pipe.model.config.id2label.values(), pipe.model.config.columns or ()
     columns = ["row", "text", "prediction", "error", *(f"score_{label}" for label in labels)]
 
     def analyse_table(table: str | None, files: list[str] | None, entries: list[dict]) -> tuple:
@@ -45,7 +45,8 @@ def add_table_tab(pipe: ImageTextSentimentPipeline, history: History) -> None:
 
     gr.Markdown(
         "Upload a CSV file with the column `text`, the column `images` (file names, with `;` between them), or both"
-        f"{'. It may have the column `aspect`' if pipe.model.reads_aspect else ''}. Upload the images as well. The "
+        f"{'. It may have the column `aspect`' if pipe.model.reads_aspect else ''}"
+        f"{''.join(f'. It must have the column `{name}`' for name in further)}. Upload the images as well. The "
         f"first {MAX_ROWS:,} rows are read."
     )
     with gr.Row():
@@ -77,7 +78,7 @@ def predict_table(
             if Path(folder, file.name).exists():
                 raise ValueError(f"Two images have the name {file.name}: rename one of them.")
             copy2(file, folder)
-        posts = open_posts(Path(table), image_dir=Path(folder))
+        posts = open_posts(Path(table), image_dir=Path(folder), fields=post_fields(pipe.model.config))
         check_columns(pipe, posts)
         rows = iter(posts)
         first_rows = islice(rows, MAX_ROWS)

@@ -9,7 +9,7 @@ from typing import Any
 from mmsent.dataset_scripts.common_arguments import read_yaml
 
 SOURCE = Path(__file__).with_suffix(".yaml")
-ENTRIES = ("stated", "without_recipe", "note")  # of a row; its other entries are the figures of a corpus
+ENTRIES = ("stated", "without_recipe", "measured", "note")  # of a row; its other entries are the figures of a corpus
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class PublishedRow:
         figures: The figures by corpus and then by metric, as text with the paper's number of decimals, in percent.
         stated: The settings that the paper states for the row, by the names that they have here.
         without_recipe: Why the row cannot be repeated; None if a recipe repeats it.
+        measured: Files of results/, as CORPUS/NAME, with scores of the system in another setting.
         note: What a reader of the figures should know, or None.
     """
 
@@ -36,7 +37,12 @@ class PublishedRow:
     figures: dict[str, dict[str, str]]
     stated: dict[str, Any]
     without_recipe: str | None
+    measured: tuple[str, ...]
     note: str | None
+
+    def measured_for(self, corpus: str) -> list[str]:
+        """Return what of `measured` belongs to the row's figures on a corpus: all that is not on another of them."""
+        return [name for name in self.measured if name.split("/")[0] not in self.figures.keys() - {corpus}]
 
     def describe(self, corpus: str) -> str:
         """Return the figures on a corpus and where they stand: "accuracy 70.07, F1 68.03 (CoMN, ..., Table 1)"."""
@@ -73,7 +79,9 @@ def published_rows() -> dict[str, PublishedRow]:
                 }
                 stated = content.get("stated", {}) | part.get("stated", {}) | row.get("stated", {})
                 names = (content["title"], content["source"], table_name(table), str(name))
-                rows[key] = PublishedRow(key, *names, figures, stated, row.get("without_recipe"), row.get("note"))
+                measured = tuple(row.get("measured", ()))
+                reasons = row.get("without_recipe"), measured, row.get("note")
+                rows[key] = PublishedRow(key, *names, figures, stated, *reasons)
     return rows
 
 

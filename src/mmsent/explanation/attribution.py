@@ -7,7 +7,8 @@ probability. The attributions sum to the difference in score between post and ba
 
 In the baseline, the embedding of every token is the mean of the embedding table, except for the special tokens that
 the tokenizer adds. (Layer normalisation is too steep at the embedding of padding, which is often zero.) Every pixel is
-zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect stays as it is.
+zero after normalisation, which is grey or the mean colour of the encoder's training images. The aspect and further
+columns, such as a caption, stay as they are.
 """
 
 import math
@@ -41,8 +42,8 @@ class Hop:
 
     Args:
         words: A weight for each of `Explanation.words`. If they sum to less than one, the rest belongs to the
-            tokenizer's special tokens, or to padding that the model reads. None if the post has no text, or the text
-            side of the model has no such hop.
+            tokenizer's special tokens, to padding that the model reads, or to a caption. None if the post has no text,
+            or the text side of the model has no such hop.
         regions: For each image the weights (h, w) of its regions; over all images they sum to one, or to less if the
             model reads padding. None if the post has no image, the image side has no such hop, or the attention has
             no position in the image.
@@ -62,6 +63,7 @@ class Explanation:
     Args:
         text: The original text, or None.
         aspect: The aspect. It has no attribution.
+        columns: The further columns that the model reads. They have no attribution either.
         images: The images that the model read, upright and cropped to what it saw of them.
         scores: The probability of each label, in the order of the model's labels.
         label: The label that is explained.
@@ -69,14 +71,15 @@ class Explanation:
             with its attribution. A piece is one token, or several that share a character or an emoji. Blanks, and text
             after the last token that the model read, are pieces with attribution 0.
         heat: For each image the attribution of its pixels (H, W), at the size that the model reads.
-        without: The scores without "text", without "images", and if there are several images without "image 1" and so
-            on. Only parts that the post has and the model reads are listed.
+        without: The scores without "text", a further text such as "caption", "images", and if there are several images
+            without "image 1" and so on. Only parts that the post has and the model reads are listed.
         attention: One entry per hop or layer; empty for models without attention.
         gap: The part of the difference in score to the baseline that the attributions leave unexplained.
     """
 
     text: str | None
     aspect: str | None
+    columns: dict[str, str | None]
     images: list[Image.Image]
     scores: dict[str, float]
     label: str
@@ -99,6 +102,7 @@ def explain_post(
     aspect: str | None = None,
     label: str | None = None,
     steps: int = 32,
+    **columns: str | None,
 ) -> Explanation:
     """Explain the score that a model gives a label of a post.
 
@@ -106,31 +110,31 @@ def explain_post(
         images: Paths, PIL images or arrays. Only the first `max_images` of the processor are read.
         label: Name of the label to explain, by default the one with the highest score.
         steps: Number of points of the path; 4 and 16 times as many if the gap exceeds 2 % of the difference and 0.005.
+        columns: The further columns that the model reads, for example caption="a beach".
 
     Raises:
         ImportError: If captum is not installed.
-        ValueError: If the label is unknown, the post says nothing or lacks the aspect, or a score is not finite.
+        ValueError: If the label is unknown, the post says nothing or lacks what is required, or a score is not finite.
         BadImageError: If an image cannot be decoded.
     """
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if label is not None and label not in labels:
         raise ValueError(f"label={label!r} is not a label of this model; its labels are {', '.join(labels)}.")
-    post = {"text": text, "images": list(images), "aspect": aspect}
-    batch = make_batch(processor, [post], **reading(model))
-    batch = dict(BatchFeature(batch).to(model.device, dtype=model.dtype))
+    post = {"text": text, "images": list(images), "aspect": aspect} | columns
+    batch = dict(BatchFeature(make_batch(processor, [post], **reading(model))).to(model.device, dtype=model.dtype))
     read_text, read_images = _read_parts(model, processor, post)
     pieces, is_special = split_text(read_text, processor)
     with _evaluation_mode(model):
         with torch.no_grad():
             output = model(**batch)
             scores = _scores(model, output)
-            removals = _removals(model, batch).items()
-            without = {part: _scores(model, model(**batch | masks)) for part, masks in removals}
+            without = {part: _scores(model, model(**batch | masks)) for part, masks in _removals(model, batch).items()}
         label = label or labels[int(output.logits[0].argmax())]
         token_values, heat, gap = _integrated_gradients(model, batch, is_special, labels.index(label), steps)
     return Explanation(
         text=text,
         aspect=aspect,
+        columns=columns,
         images=read_images,
         scores=scores,
         label=label,
@@ -192,7 +196,7 @@ def _evaluation_mode(model: MultimodalPreTrainedModel) -> Iterator[None]:
 
 
 def _reads(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[bool, bool]:
-    """Return whether the model reads the text, and whether it reads the images, of this batch of one post."""
+    """Return whether the model has encoders for the text and for the images of this batch of one post."""
     base = model.base_model
     has_text, has_images = bool(batch["attention_mask"].any()), bool(batch["image_mask"].any())
     return base.text_encoder is not None and has_text, base.image_encoder is not None and has_images
@@ -200,10 +204,13 @@ def _reads(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> 
 
 def _removals(model: MultimodalPreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
     """Return the masks that hide each part of the post, by the name of the part."""
-    reads_text, reads_images = _reads(model, batch)
+    _, reads_images = _reads(model, batch)
     removals = {}
-    if reads_text:
+    if "text" in model.modalities and batch["attention_mask"].any():  # read by an encoder, or by a lexicon alone
         removals["text"] = {"attention_mask": torch.zeros_like(batch["attention_mask"])}
+    for name in model.further_inputs:
+        if name.endswith("_attention_mask") and name in batch and batch[name].any():
+            removals[name.removesuffix("_attention_mask")] = {name: torch.zeros_like(batch[name])}
     if reads_images:
         mask = batch["image_mask"]  # (1, K)
         removals["images"] = {"image_mask": torch.zeros_like(mask)}

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
+from mmsent.dataset_scripts.common_columns import FURTHER_FIELDS
 from mmsent.dataset_scripts.common_files import atomic_write, check_output
 from mmsent.inference.predict import load_pipeline
 from mmsent.modeling.common_text import replace_lone_surrogates
@@ -29,6 +30,8 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     parser.add_argument("--text", help="text of the post")
     parser.add_argument("--image", nargs="*", default=[], help="one or more image files")
     parser.add_argument("--aspect", help="aspect, for models that judge one")
+    for name in FURTHER_FIELDS:
+        parser.add_argument(f"--{name}", help=f"{name}, for models that were trained with one")
     parser.add_argument("--label", help="label to explain (default: the one with the highest score)")
     parser.add_argument(
         "--output",
@@ -50,7 +53,13 @@ def main() -> None:
     with exit_with_one_line(parser.prog):
         check_outputs(args.output)
         pipe = load_pipeline(args.model, torch.device("cpu"))
-        explanation = explain_post(pipe.model, pipe.processor, args.text, args.image, args.aspect, args.label)
+        columns = pipe.model.config.columns or ()
+        for name in FURTHER_FIELDS:
+            if getattr(args, name) is not None and name not in columns:
+                raise ValueError(f"--{name}: {args.model} does not read a {name}; leave it out.")
+        post = {"text": args.text, "images": args.image, "aspect": args.aspect}
+        post |= {name: getattr(args, name) for name in columns}
+        explanation = explain_post(pipe.model, pipe.processor, label=args.label, **post)
         print(format_scores(explanation))
         page = replace_lone_surrogates(to_html(explanation))
         for path in sorted(args.output, key=lambda path: path.suffix == ".png"):  # a browser that fails costs no page

@@ -69,6 +69,7 @@ def _values(explanation: Explanation) -> dict[str, Any]:
         "label": label,
         "labels": list(explanation.scores),
         "aspect": explanation.aspect,
+        "columns": {name: value for name, value in explanation.columns.items() if value},
         "score_rows": explanation.score_rows(),
         "contributions": [(name, value, abs(value) / largest / 2) for name, value in contributions.items()],
         "change": sum(contributions.values()) + explanation.gap,

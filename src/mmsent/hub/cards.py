@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 from mmsent.dataset_scripts import CORPORA, corpus_class
 from mmsent.evaluation.published import describe_published
 from mmsent.evaluation.scores import class_rows
+from mmsent.modeling import ARCHITECTURES
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRICS = {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "weighted_f1": "Weighted-F1"}
@@ -30,8 +31,8 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         run: Content of the run's run.json.
         settings: Content of the run's settings.json.
         config: Config of the model.
-        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` if the model reads
-            one, and `output`, the labels with their scores.
+        examples: For each example `text`, `src` (the path of an image in the repository), `aspect` and the further
+            columns if the model reads them, and `output`, the labels with their scores.
     """
     corpus, redistribution, reason = redistribution_of(settings["dataset"])
     split = reported_split(run)
@@ -39,7 +40,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
     f1_scores = {key.removeprefix("f1_"): value for key, value in scores.items() if key.startswith("f1_")}
     weakest_label = min(f1_scores, key=f1_scores.get)
     post = {"text": examples[0]["text"], "image": "picture.jpg"}
-    post |= {name: examples[0][name] for name in ("aspect",) if name in examples[0]}
+    post |= {name: examples[0][name] for name in ("aspect", *(config.columns or ())) if name in examples[0]}
     systems = {"this model": run["scores"], "always the most frequent label": run["majority"]}
     card = ModelCard.from_template(
         _card_data(repo_id, run, settings, config, examples),
@@ -48,8 +49,7 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         task=TASKS[settings["modalities"]],
         labels=[_cell(config.id2label[index]) for index in range(config.num_labels)],
         architecture=config.model_type,
-        text_encoder=config.text_config.model_type,
-        image_encoder=config.image_config.model_type,
+        encoders=_encoders(config),
         corpus=corpus,
         config_name=settings["dataset_config"],
         redistribution=redistribution,
@@ -70,9 +70,23 @@ def make_card(repo_id: str, run: dict, settings: dict, config: PreTrainedConfig,
         weakest_label=_cell(weakest_label),
         weakest_f1=f1_scores[weakest_label],
         percent="{:.1%}".format,
+        notes=config.card_notes,
         interval=lambda row: "{:.1%} to {:.1%}".format(*row["accuracy_interval"]),
     )
     return f"{card}\n"
+
+
+def _encoders(config: PreTrainedConfig) -> list[str]:
+    """Return the encoders that the architecture has, and what they are for."""
+    names = {"text": ["text"], "image": config.image_encoders}
+    encoders = {}
+    for part in (part for part in names if part in ARCHITECTURES[config.model_type].reads):
+        configs = [getattr(config, f"{name}_config") for name in names[part]]
+        kinds = [
+            getattr(one, "backbone_config", one).model_type for one in configs
+        ]  # below the BiLSTM of a text branch
+        encoders[part] = " and ".join(f"`{kind}`" for kind in kinds)
+    return [f"{kinds} for {part}s" for part, kinds in encoders.items()]
 
 
 def _card_data(

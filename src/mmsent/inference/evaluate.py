@@ -117,6 +117,9 @@ def evaluate(pipe: ImageTextSentimentPipeline, args: argparse.Namespace) -> dict
         raise ValueError(f"{args.dataset} has no post left in {split}: see --on_bad_image and the corpus.")
     if pipe.model.reads_aspect and config.aspects and not any(posts["aspect"]):
         raise ValueError(f"{args.model} judges an aspect, but no post of {args.dataset} has one.")
+    for name in reading(pipe.model)["columns"]:
+        if name not in posts.column_names:
+            raise ValueError(f"{args.model} reads a {name}, but {args.dataset} has no column {name} here.")
     names = [config.id2label[index] for index in range(config.num_labels)]
     corpus_names = posts.features["label"].names
     indices, notes = match_labels(corpus_names, names, parse_label_map(args.label_map), posts["label"])
@@ -157,9 +160,9 @@ def batches(pipe: ImageTextSentimentPipeline, posts: Dataset, batch_size: int) -
     reads = reading(pipe.model)
     if reads["aspects"] == "required":  # train.py scores posts without an aspect too
         reads["aspects"] = "optional"
+    names = ("text", "images", "image_features", "aspect", *reads["columns"])
     for start in tqdm(range(0, len(posts), batch_size), unit="batch"):
         rows = posts.select(range(start, min(start + batch_size, len(posts))))
-        names = ("text", "images", "image_features", "aspect", *pipe.processor.columns)
         batch = [{name: row[name] for name in names if name in row} for row in rows]
         if reads["aspects"] == "ignored":
             batch = [post | {"aspect": None} for post in batch]

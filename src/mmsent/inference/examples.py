@@ -18,6 +18,7 @@ from mmsent.modeling.common_base import MultimodalPreTrainedModel
 
 EXAMPLES = 3
 COLUMNS = ("id", "text", "image", "label")
+FURTHER = {"caption": "a drawing of people in coloured shirts"}  # what the further columns of an example hold
 
 
 def example_posts(folder: Path, model: MultimodalPreTrainedModel) -> list[dict]:
@@ -25,7 +26,7 @@ def example_posts(folder: Path, model: MultimodalPreTrainedModel) -> list[dict]:
 
     Returns:
         For each post its text and the path of its image and, if the model reads one, its aspect, or the most frequent
-        aspect of the model's training.
+        aspect of the model's training, and the further columns that the model reads.
     """
     posts = load_corpus("sample_posts", split="test")
     folder.mkdir()
@@ -37,7 +38,7 @@ def example_posts(folder: Path, model: MultimodalPreTrainedModel) -> list[dict]:
         example = {"text": post["text"], "image": path}
         if model.reads_aspect and (aspects := list(filter(None, [post["aspect"], *(model.config.aspects or [])]))):
             example["aspect"] = aspects[0]
-        examples.append(example)
+        examples.append(example | {name: FURTHER[name] for name in model.config.columns or ()})
     return examples
 
 

@@ -33,9 +33,10 @@ from typing import BinaryIO
 import torch
 from accelerate import Accelerator
 from tqdm.auto import tqdm
+from transformers import PreTrainedConfig
 
 from mmsent.dataset_scripts.common_arguments import exit_with_one_line
-from mmsent.dataset_scripts.common_columns import FIELDS, POST_FIELDS, describe_columns
+from mmsent.dataset_scripts.common_columns import FIELDS, FURTHER_FIELDS, POST_FIELDS, describe_columns
 from mmsent.dataset_scripts.common_files import (
     check_output,
     content_hash,
@@ -45,7 +46,7 @@ from mmsent.dataset_scripts.common_files import (
 )
 from mmsent.dataset_scripts.common_posts import PostFile, open_posts
 from mmsent.dataset_scripts.common_rows import RawRow
-from mmsent.modeling.common_loading import load_model, load_processor
+from mmsent.modeling.common_loading import load_config, load_model, load_processor
 from mmsent.modeling.common_pipeline import (
     ImageTextSentimentPipeline,
     has_scores,
@@ -70,7 +71,7 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     parser.add_argument("--model", required=True, help="run folder or Hub id")
     parser.add_argument("--input", type=Path, required=True, help="file or folder of posts")
     parser.add_argument("--output", type=Path, required=True, help=f"file to write: {', '.join(WRITERS)}")
-    for field in POST_FIELDS:
+    for field in (*POST_FIELDS, *FURTHER_FIELDS):
         option, usual = FIELDS[field]
         several = {"nargs": "+"} if field == "images" else {}
         help = f"column of the {field}, or none (default: one of {', '.join(usual)})"
@@ -111,8 +112,14 @@ def main() -> int:
 def run(args: argparse.Namespace, accelerator: Accelerator) -> int:
     """Predict the posts and return the exit code."""
     check_paths(args.input, args.output, accelerator)
-    columns = {field: getattr(args, FIELDS[field][0]) for field in POST_FIELDS}
-    posts = open_posts(args.input, columns, args.image_dir, args.allow_absolute_paths)
+    chosen = {field: getattr(args, FIELDS[field][0]) for field in (*POST_FIELDS, *FURTHER_FIELDS)}
+    fields = post_fields(load_config(args.model, trust_remote_code=args.trust_remote_code))
+    for field in FURTHER_FIELDS:
+        if chosen[field] is not None and field not in fields:
+            raise ValueError(
+                f"--{FIELDS[field][0]} {chosen[field]}: {args.model} does not read a {field}; leave it out."
+            )
+    posts = open_posts(args.input, chosen, args.image_dir, args.allow_absolute_paths, fields)
     if accelerator.is_main_process:
         print(f"The columns of {args.input} are read as {describe_columns(posts.columns)}", flush=True)
     pipe = load_pipeline(args.model, accelerator.device, args.trust_remote_code)
@@ -171,18 +178,25 @@ def check_paths(source: Path, output: Path, accelerator: Accelerator) -> None:
     refuse_complete(output)
 
 
+def post_fields(config: PreTrainedConfig) -> tuple[str, ...]:
+    """Return the fields of a post that a model of this config reads, and the id."""
+    return (*POST_FIELDS, *(getattr(config, "columns", None) or ()))
+
+
 def check_columns(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
-    """Check that posts have aspects, and vectors in place of images, if the model needs them.
+    """Check that posts have aspects, further columns, and vectors in place of images, if the model needs them.
 
     Raises:
-        ValueError: If they have none.
+        ValueError: If they do not.
     """
-    has_vectors = posts.columns["image_features"] is not None
-    if "image" in pipe.model.modalities and pipe.processor.image_feature_size is not None and not has_vectors:
-        raise ValueError(
-            f"The model reads vectors in place of pictures, and {posts.path} has no column image_features: name it "
-            "with --image_features_column."
-        )
+    needs = [*reading(pipe.model)["columns"]]
+    if "image" in pipe.model.modalities and pipe.processor.image_feature_size is not None:
+        needs.append("image_features")
+    for name in needs:
+        if posts.columns[name] is None:
+            raise ValueError(
+                f"The model reads a column {name}, and {posts.path} has none: name it with --{FIELDS[name][0]}."
+            )
     if reading(pipe.model)["aspects"] == "required" and posts.columns["aspect"] is None:
         raise ValueError(
             f"The model judges an aspect, and {posts.path} has no column aspect: name it with --aspect_column."
@@ -285,7 +299,12 @@ def _results(pipe: ImageTextSentimentPipeline, posts: dict[int, dict], batch: di
     """Return what the record of each post says beside its row and id."""
     labels, results = pipe.model.config.id2label.values(), {}
     outputs = pipe.forward(batch)
-    columns = (posts, says_something(batch).tolist(), has_scores(outputs).tolist(), pipe.postprocess(outputs))
+    columns = (
+        posts,
+        says_something(batch, pipe.processor).tolist(),
+        has_scores(outputs).tolist(),
+        pipe.postprocess(outputs),
+    )
     for number, is_said, is_scored, ranked in zip(*columns, strict=True):
         if not is_said:
             reason = f"the post has {why_empty(posts[number], pipe.processor, pipe.model.modalities)}"

@@ -6,18 +6,14 @@ Information Extraction, IDA 2001; Settles: Active Learning Literature Survey, 20
 so that a frequent label does not fill the table (Ertekin et al.: Learning on the Border, CIKM 2007).
 """
 
-import csv
-import json
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmsent.dataset_scripts.common_files import atomic_write
 from mmsent.dataset_scripts.common_posts import PostFile
+
+from .writers import write_table
 
 
 def abstain(record: dict, threshold: float) -> dict:
@@ -52,27 +48,13 @@ def _lowest_margins(records: list[dict], count: int) -> list[dict]:
 def write_unsure(records: list[dict], posts: PostFile, output: Path) -> None:
     """Write the posts of `choose_unsure` in their order: the columns of the input, an empty column `label` if there is
     none, and the prediction, the margin and the scores."""
-    if posts.path.suffix.lower() == ".parquet":  # read all columns, not only those of the posts
-        posts = replace(posts, columns={name: name for name in pq.read_schema(posts.path).names})
     numbers = {record["row"] for record in records}
-    rows = {number: row for number, row in posts if number in numbers}
+    rows = {number: row for number, row in posts.whole() if number in numbers}
     table = []
     for record in records:
         row = {"label": None} | rows[record["row"]]
         scores = {f"score_{label}": score for label, score in record["scores"].items()}
         table.append(row | {"prediction": record["prediction"], "margin": record["margin"]} | scores)
     columns = list(dict.fromkeys(chain.from_iterable(table)))  # a row of JSONL may leave out a key
-    table = [{column: row.get(column) for column in columns} for row in table]
     with atomic_write(output) as path:
-        if output.suffix.lower() == ".parquet":
-            pq.write_table(pa.Table.from_pylist(table), path)
-            return
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if output.suffix.lower() == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
-            else:
-                csv.writer(file).writerows([columns, *([_cell(row[name]) for name in columns] for row in table)])
-
-
-def _cell(value: object) -> object:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+        write_table(table, columns, path)

@@ -150,6 +150,11 @@ class ModelArguments:
         help=f"One of {', '.join(OWN_IMAGE_ENCODERS)}, or the Hub id or folder of a timm or transformers backbone or "
         "of a trained model; 'precomputed' reads the column image_features, vectors of image_hidden_size numbers.",
     )
+    further_image_encoders: list[str] = name_values(
+        "Further image encoders of an architecture that has several, as NAME=ID or NAME=FOLDER, for example "
+        "scene=FOLDER of multi_sentinet; by default each starts as image_encoder does. All read the images as the "
+        "processor of image_encoder makes them."
+    )
     word_vectors: str | None = HfArg(default=None, help="GloVe or word2vec text file of the initial word vectors.")
     lora_rank: int | None = HfArg(default=None, help="Rank of a LoRA adapter on the pretrained encoders' attention.")
     lora_alpha: float | None = HfArg(default=None, help="Alpha of LoRA; twice the rank by default.")
@@ -195,7 +200,9 @@ class DataArguments:
         "'missing' keeps the post without the image.",
     )
     modalities: Literal["both", "text", "image"] = HfArg(
-        default="both", help="Parts of a post that the model reads, in training and in evaluation."
+        default="both",
+        help="Parts of a post that the model reads, in training and in evaluation; by default those that the "
+        "architecture reads.",
     )
     image_augmentation: list[str] = HfArg(
         default_factory=list,
@@ -213,6 +220,11 @@ class DataArguments:
     min_confidence: float | None = HfArg(
         default=None,
         help="Train only on posts to whose label the model of init_from gives a higher probability (MVSO: 0.6).",
+    )
+    keep_progressively: bool = HfArg(
+        default=False,
+        help="Train only on posts that are drawn by how far apart the two highest scores of the model of init_from "
+        "are (PCNN).",
     )
     cache_features: bool = HfArg(
         default=False, help="Run the frozen encoders once, before the training, and store their output on the disk."
@@ -279,6 +291,11 @@ class RunArguments(TrainingArguments):
         default=None,
         help="Weights of the classes in the cross-entropy: one number per class, in the order of the labels, or "
         "'balanced', which gives every class the same total weight in the training split.",
+    )
+    lbfgs: bool = HfArg(
+        default=False,
+        help="Train on all posts at once with L-BFGS, 20 iterations per epoch: finds the optimum of a logistic "
+        "regression on frozen encoders. weight_decay is then its L2 penalty, 1 / (C * posts) of scikit-learn's C.",
     )
     lr_decay: float | None = HfArg(default=None, help="Factor on the learning rates every lr_decay_steps steps.")
     lr_decay_steps: int = HfArg(default=3000, help="Number of steps between two uses of lr_decay.")

@@ -176,7 +176,19 @@ def _read_results(results: Path) -> Iterator[tuple[str, str, str, dict]]:
     """Yield the corpus, the system, the split to report and the content of each file of results."""
     for path in sorted(results.glob("*/*.json")):
         result = read_json(path)
-        yield path.parent.name, path.stem, "test" if "test" in result["scores"] else "validation", result
+        yield path.parent.name, path.stem, _split_to_report(result), result
+
+
+def _split_to_report(result: dict) -> str:
+    return "test" if "test" in result["scores"] else "validation"
+
+
+def describe_result(name: str, results: Path = RESULTS) -> str:
+    """Return the accuracy of a file of results, CORPUS/NAME, with what it was measured on."""
+    corpus, system = name.split("/")
+    result = read_json(results / f"{name}.json")
+    accuracy = result["scores"][_split_to_report(result)]["accuracy"]
+    return f"{_percent(accuracy)} on {corpus}'s {_split_to_report(result)} split (`{system}`)"
 
 
 def _number(summary: dict) -> str:

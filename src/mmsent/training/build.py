@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from inspect import signature
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 from torch.utils.data import Subset
@@ -12,11 +13,13 @@ from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.utils.logging import disable_progress_bar
 
 from mmsent.dataset_scripts.common_arguments import naming, parse_name_values
+from mmsent.evaluation.calibration import log_scores
 from mmsent.evaluation.scores import score, single_numbers
 from mmsent.modeling import ARCHITECTURES, Architecture
+from mmsent.modeling.common_backbones import image_sources
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
 from mmsent.modeling.common_config import MultimodalConfig, own_fields
-from mmsent.modeling.common_encoders import PrecomputedConfig, backbone_config, own_image_config
+from mmsent.modeling.common_encoders import backbone_config
 from mmsent.modeling.common_loading import (
     check_finite,
     check_kinds,
@@ -28,6 +31,7 @@ from mmsent.modeling.common_loading import (
     load_processor,
     naming_damage,
 )
+from mmsent.modeling.common_precomputed import PrecomputedConfig, own_image_config
 from mmsent.modeling.common_processing import MultimodalProcessor
 from mmsent.modeling.common_word_vectors import WordVectorsConfig
 
@@ -35,14 +39,12 @@ from .arguments import DataArguments, ModelArguments, RunArguments
 from .augmentation import AugmentedPosts
 from .collator import PostCollator
 from .console import OneBar, Progress
-from .posts import RunPosts, confident_rows
+from .posts import RunPosts, confident_rows, progressive_rows
 from .trainer import MultimodalTrainer
 
 # Fields of a config that follow from the encoders, the corpus and other arguments.
-DERIVED_FIELDS = {
-    *("text_config", "image_config", "image_hidden_size", "image_regions", "modalities", "aspects"),
-    "score_temperature",
-}
+DERIVED_FIELDS = {"text_config", "modalities", "aspects", "columns", "score_temperature"}
+IMAGE_FIELDS = ("config", "hidden_size", "regions")  # the ends of the names of those of each image encoder
 
 
 def build(
@@ -69,6 +71,9 @@ def build(
     else:
         if config.reads_vectors:
             processor_kwargs["image_feature_size"] = config.image_hidden_size
+        sources = image_encoders(args)
+        for name in sorted(sources.keys() - parse_name_values(args.further_image_encoders).keys() - {"image"}):
+            print(f"further_image_encoders: {name} is a second {args.image_encoder}, like image_encoder.", flush=True)
         processor = row.processor.from_backbones(
             args.text_encoder, args.image_encoder, texts, aspects=aspects, **processor_kwargs
         )
@@ -79,6 +84,7 @@ def build(
                 processor.tokenizer,
                 processor.image_size,
                 word_vectors=args.word_vectors,
+                further_image_encoders={name: sources[name] for name in row.config.further_image_encoders},
                 id2label=id2label,
                 **fields,
             )
@@ -86,9 +92,21 @@ def build(
     return processor, model.train()
 
 
+def image_encoders(args: ModelArguments) -> dict[str, str]:
+    """Return the image encoders of the architecture by name: "image" and further ones.
+
+    Raises:
+        ValueError: If the architecture does not have one of `further_image_encoders`.
+    """
+    with naming("further_image_encoders"):
+        further = {name: str(source) for name, source in parse_name_values(args.further_image_encoders).items()}
+        return image_sources(ARCHITECTURES[args.architecture].config, args.image_encoder, further)
+
+
 def encoder_arguments(args: ModelArguments) -> str:
     """Return the arguments that decide the encoders and the processor, for messages."""
     words = [f"text_encoder={args.text_encoder}", f"image_encoder={args.image_encoder}"]
+    words += [f"further_image_encoders {word}" for word in args.further_image_encoders]
     words += [f"word_vectors={args.word_vectors}"] if args.word_vectors is not None else []
     return ", ".join(words + [f"processor_kwargs {word}" for word in args.processor_kwargs])
 
@@ -102,8 +120,10 @@ def model_fields(args: ModelArguments) -> dict[str, Any]:
     row = ARCHITECTURES[args.architecture]
     with naming("model_kwargs"):
         fields = parse_name_values(args.model_kwargs)
-    names = set(own_fields(row.config)) - DERIVED_FIELDS - {"keys_to_ignore_at_inference"}  # the last is of the class
-    names |= {"image_hidden_size"} if args.image_encoder == PrecomputedConfig.model_type else set()
+    derived = {f"{name}_{end}" for name in ("image", *row.config.further_image_encoders) for end in IMAGE_FIELDS}
+    derived |= {*DERIVED_FIELDS, "keys_to_ignore_at_inference"}  # the last is of the class
+    derived -= {"image_hidden_size"} if args.image_encoder == PrecomputedConfig.model_type else set()
+    names = set(own_fields(row.config)) - derived
     names |= {"label_vectors"} & set(signature(row.classifier.from_backbones).parameters)
     unknown = sorted(set(fields) - names)
     if unknown:
@@ -143,16 +163,18 @@ def planned_config(args: ModelArguments) -> MultimodalConfig:
         with naming("model_kwargs"):
             return row.config.from_dict(saved.to_dict() | fields)
     with naming(f"text_encoder={args.text_encoder}"):
-        if args.text_encoder == "word_vectors":
+        if args.text_encoder == "word_vectors" or "text" not in row.reads:
             size = fields.get("text_hidden_size") or WordVectorsConfig.hidden_size
             text_config = WordVectorsConfig(hidden_size=size)
         else:
             text_config = backbone_config(args.text_encoder, "text")
-    with naming(f"image_encoder={args.image_encoder}"):
-        image_config = own_image_config(args.image_encoder, fields.get("image_hidden_size"))
-        image_config = image_config or backbone_config(args.image_encoder, "image")
+    image_configs = {}  # an encoder that the architecture does not read is not built
+    for name, source in image_encoders(args).items() if "image" in row.reads else ():
+        with naming(f"image_encoder={source}" if name == "image" else f"further_image_encoders {name}={source}"):
+            own = own_image_config(source, fields.get("image_hidden_size"))
+            image_configs[f"{name}_config"] = own or backbone_config(source, row.model.image_part)
     with naming("model_kwargs"):
-        config = row.config(text_config=text_config, image_config=image_config, **fields)
+        config = row.config(text_config=text_config, **image_configs, **fields)
     if config.text_hidden_size != text_config.hidden_size:
         raise ValueError(f"model_kwargs text_hidden_size: the text encoder's is {text_config.hidden_size}.")
     return config
@@ -237,6 +259,8 @@ def build_trainer(
     changes = (data_args.image_augmentation, data_args.text_augmentation)
     if any(changes) or data_args.synonyms:
         train_posts = AugmentedPosts(train_posts, *changes, run_args.seed, data_args.synonyms)
+    if run_args.lbfgs:
+        run_args.per_device_train_batch_size = len(train_posts)
     disable_progress_bar()  # bars of weights that are read and written would interrupt that of the training
     patience = run_args.early_stopping_patience
     trainer = MultimodalTrainer(
@@ -258,14 +282,19 @@ def build_trainer(
     return trainer
 
 
-def keep_confident_posts(trainer: MultimodalTrainer, posts: RunPosts, threshold: float) -> list[int]:
-    """Train only on the posts to whose label the model gives a probability above the threshold, and return their
-    labels."""
+def keep_posts(trainer: MultimodalTrainer, posts: RunPosts, args: DataArguments) -> list[int]:
+    """Train only on the posts that the model's scores select, by the rule `min_confidence` or `keep_progressively`,
+    and return their labels."""
     labels = posts.labels["train"]
-    logits = trainer.predict(posts.splits["train"]).predictions / trainer.model.config.score_temperature
-    rows = confident_rows(logits, labels, threshold)
+    logits = trainer.predict(posts.splits["train"]).predictions
+    scores = np.exp(log_scores(logits, trainer.model.config.score_temperature))
+    if args.keep_progressively:
+        rows = progressive_rows(scores, posts.outlines["train"]["id"], trainer.args.seed)
+    else:
+        rows = confident_rows(scores, labels, args.min_confidence)
     if not rows:
-        raise ValueError(f"min_confidence={threshold}: no training post reaches this confidence.")
+        rule = "keep_progressively" if args.keep_progressively else f"min_confidence={args.min_confidence}"
+        raise ValueError(f"{rule}: no training post is left, because the model of init_from is sure of none.")
     trainer.train_dataset = Subset(trainer.train_dataset, rows)
     posts.report["confident_posts"] = len(rows)
     return [labels[row] for row in rows]

@@ -48,12 +48,18 @@ def check_model(model_args: ModelArguments, data_args: DataArguments, run_args: 
         with naming(f"synonyms={data_args.synonyms}"):
             load_synonyms(data_args.synonyms)
     config = planned_config(model_args)
-    trained = [name for name in ("text", "image") if not getattr(config, f"freeze_{name}")]
+    encoders = [name for name in ("text", "image") if name in ARCHITECTURES[model_args.architecture].reads]
+    trained = [name for name in encoders if not getattr(config, f"freeze_{name}")]
     if data_args.cache_features:
         check_folder("features_dir", data_args.features_dir)
-        if len(trained) == 2:
+        if trained == encoders:
             raise ValueError(NEEDS_FROZEN)
-    pretrained = [name for name in trained if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
+    if run_args.lbfgs and (trained or getattr(config, "dropout", 0)):
+        raise ValueError(
+            "lbfgs needs frozen encoders and no dropout: model_kwargs freeze_text=true freeze_image=true."
+        )
+    names = [name for part in trained for name in (config.image_encoders if part == "image" else (part,))]
+    pretrained = [name for name in names if getattr(config, f"{name}_config").model_type not in OWN_ENCODERS]
     needs = {"lora_rank": model_args.lora_rank, "activation_checkpointing": run_args.activation_checkpointing or None}
     for name, value in needs.items():
         if value is not None and not pretrained:
@@ -84,14 +90,25 @@ def check_combinations(model_args: ModelArguments, data_args: DataArguments, run
     if data_args.streaming:
         conflicts = {
             "cache_features": data_args.cache_features,
+            "lbfgs": run_args.lbfgs,
             "min_confidence": data_args.min_confidence is not None,
+            "keep_progressively": data_args.keep_progressively,
             "train_sampling_strategy": run_args.train_sampling_strategy not in ("random", "sequential"),
         }
         for name in filter(conflicts.get, conflicts):
             raise ValueError(f"streaming cannot be combined with {name}, which needs all training posts at once.")
         adapt_arguments(run_args)
-    if data_args.min_confidence is not None and model_args.init_from is None:
-        raise ValueError("min_confidence needs init_from: an untrained model is confident of nothing.")
+    rules = {
+        "min_confidence": data_args.min_confidence is not None,
+        "keep_progressively": data_args.keep_progressively,
+    }
+    chosen = [name for name, is_set in rules.items() if is_set]
+    if chosen and model_args.init_from is None:
+        raise ValueError(f"{chosen[0]} needs init_from: an untrained model is confident of nothing.")
+    if len(chosen) > 1:
+        raise ValueError("min_confidence and keep_progressively are two rules for the same posts: choose one.")
+    if run_args.lbfgs and run_args.world_size > 1:
+        raise ValueError("lbfgs needs all posts in one process: start one.")
 
 
 def check_folder(argument: str, folder: str) -> None:

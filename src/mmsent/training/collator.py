@@ -33,8 +33,10 @@ class PostCollator:
             batch |= processor.encode_text(self.texts(posts), processor.max_length)
         if processor.image_feature_size is not None:
             batch |= processor.encode_images(self.vectors(posts))
-        elif isinstance(posts[0].get("image_features"), np.ndarray):  # those of a table are lists
-            batch["image_features"], batch["image_mask"] = _pad([post["image_features"] for post in posts])
+        elif isinstance(posts[0].get("image_features"), np.ndarray):  # and those of further image encoders
+            for name, features in posts[0].items():  # those of a table are lists
+                if isinstance(features, np.ndarray) and name != "text_features":
+                    batch[name], batch["image_mask"] = _pad([post[name] for post in posts])
         elif "images" in posts[0]:
             images = [[] if self.modalities == "text" else post["images"] for post in posts]
             batch |= processor.encode_images(images)

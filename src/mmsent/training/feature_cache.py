@@ -25,7 +25,7 @@ from transformers import PreTrainedConfig
 from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.dataset_scripts.common_files import atomic_write, locked, remove_leftovers
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
-from mmsent.modeling.common_layers import last_states
+from mmsent.modeling.common_layers import last_states, masked_mean
 
 from .arguments import RunArguments
 from .collator import PostCollator
@@ -41,7 +41,8 @@ POSTS_PER_SHARD = 256  # a killed run loses at most the posts of one shard
 class CachedPosts(torch.utils.data.Dataset):
     """Posts for `PostCollator` with `text_features` (L, D) and `image_features` (K, R, D) from frozen encoders.
 
-    The features replace the text and the images. L is 0 without a text, and K is 0 without images.
+    The features replace the text and the images. L is 0 without a text, and K is 0 without images. Each further image
+    encoder has features too, for example `scene_features` (K, R, D).
     """
 
     def __init__(self, posts: Dataset, features: dict[str, "Entry"]):
@@ -79,19 +80,19 @@ def encode_features(
     features: dict[str, dict[str, Entry]] = {split: {} for split in corpus}
     images = "image_features" if model.config.reads_vectors else "images"
     for modality, column, source_class in (("text", "text", Texts), ("image", images, Images)):
-        encoder = getattr(model.base_model, f"{modality}_encoder")
-        if encoder in frozen:
+        for name, encoder in model.encoders(modality).items():
+            if encoder not in frozen:
+                columns += [column] if column not in columns else []
+                continue
             encoder.to(args.device).eval()
-            weights = _hash_encoder(encoder, getattr(model.config, f"{modality}_config"))
+            weights = _hash_encoder(encoder, getattr(model.config, f"{name}_config"))
             for split, posts in corpus.items():
-                source = source_class(posts, collator, model)
+                source = source_class(posts, collator, model, name)
                 entry = Path(folder, f"{modality}-{_key(source, weights, dtype)}")
                 entry.mkdir(parents=True, exist_ok=True)
-                _fill(entry, source, encoder, args, dtype, f"{split}: encoding {modality}")
+                _fill(entry, source, encoder, args, dtype, f"{split}: encoding {name}")
                 PartialState().wait_for_everyone()
-                features[split][f"{modality}_features"] = Entry(entry, source.counts, source.shape)
-        elif encoder is not None and column not in columns:
-            columns.append(column)
+                features[split][f"{name}_features"] = Entry(entry, source.counts, source.shape)
     return {split: CachedPosts(posts.select_columns(columns), features[split]) for split, posts in corpus.items()}
 
 
@@ -100,14 +101,14 @@ class Texts(torch.utils.data.Dataset):
 
     Attributes:
         counts: The number of vectors per post, one per token, of shape (N,). With `pad_to` of the encoder, texts have
-            this number, because the model reads padding too. They have one if the model reads only the last states.
+            this number, because the model reads padding too. They have one if the model reads one vector per text.
         shape: The shape of one vector, (D,).
     """
 
-    def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
+    def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel, name: str):
         processor = collator.processor
         self.pad_token_id = processor.tokenizer.pad_token_id or 0  # A tokenizer may have no such token.
-        self.pad_to, self.pool = model.base_model.text_encoder.pad_to, model.pools_tokens
+        self.pad_to, self.pool = model.encoders("text")[name].pad_to, model.pools_tokens
         self.ids: list[torch.Tensor] = []
         for start in range(0, len(posts), 1000):
             texts = collator.texts([{"text": text} for text in posts[start : start + 1000]["text"]])
@@ -121,7 +122,7 @@ class Texts(torch.utils.data.Dataset):
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder."""
         settings = [] if self.pad_to is None else [f"padded to {self.pad_to}".encode()]
-        settings += [b"pooled"] if self.pool else []
+        settings += {None: [], "last": [b"pooled"], "mean": [b"mean"]}[self.pool]
         return chain(settings, (ids.numpy().tobytes() for ids in self.ids))
 
     def items(self, rows: range) -> list[int]:
@@ -139,8 +140,9 @@ class Texts(torch.utils.data.Dataset):
     def encode(self, encoder: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of each item of a batch, each of shape (L, D)."""
         features = encoder(ids, mask)  # (N, L, D)
-        if self.pool:
-            return list(last_states(features, mask.bool()).unsqueeze(1))
+        if self.pool is not None:
+            pooled = (last_states if self.pool == "last" else masked_mean)(features, mask.bool())  # (N, D)
+            return list(pooled.unsqueeze(1))
         if self.pad_to is not None:
             return list(features)
         return [vectors[:length] for vectors, length in zip(features, mask.sum(1), strict=True)]
@@ -154,18 +156,18 @@ class Images(torch.utils.data.Dataset):
         shape: The shape of the features of one image, (R, D); R is 1 if the model reads the mean of the regions.
     """
 
-    def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel):
+    def __init__(self, posts: Dataset, collator: PostCollator, model: MultimodalPreTrainedModel, name: str):
         self.posts, self.processor, self.pool = posts.select_columns("images"), collator.processor, model.pools_regions
         max_images = 0 if collator.modalities == "text" else self.processor.max_images
         self.counts = np.array([min(max_images, len(images)) for images in self.posts["images"]])
         self.places = [(row, slot) for row, count in enumerate(self.counts) for slot in range(count)]
-        regions = 1 if self.pool else model.config.image_regions
-        encoder = model.base_model.image_encoder
+        regions = 1 if self.pool else getattr(model.config, f"{name}_regions")
+        encoder = model.encoders("image")[name]
         if encoder.keeps_prefix:
             device = next(encoder.parameters()).device
             with torch.no_grad():
                 regions = encoder(torch.zeros(1, 3, *self.processor.image_size, device=device)).shape[1]
-        self.shape = (regions, model.config.image_hidden_size)
+        self.shape = (regions, getattr(model.config, f"{name}_hidden_size"))
 
     def content(self) -> Iterator[bytes]:
         """Return everything that the features depend on, except the encoder. This reads all image files."""

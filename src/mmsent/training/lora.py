@@ -24,23 +24,36 @@ def add_adapter(model: MultimodalPreTrainedModel, rank: int, alpha: float | None
 
     All layers outside of the pretrained backbones are trained whole and become part of the adapter. So do encoders
     that are not pretrained. A pretrained backbone without attention is frozen: its `freeze_` field is set.
+
+    Raises:
+        ValueError: If no encoder can be adapted, or if a part of the image encoders would have to be frozen.
     """
-    base, config = model.base_model, model.config
-    not_whole = [encoder for encoder in (base.text_encoder, base.image_encoder) if encoder is not None]
-    targets, statistics = [], []
+    config = model.config
+    not_whole, targets, statistics = [], [], []
     for modality in ("text", "image"):
-        encoder = getattr(base, f"{modality}_encoder")
-        if encoder is None or getattr(config, f"freeze_{modality}"):
+        encoders, is_trained = model.encoders(modality), {}
+        not_whole += encoders.values()
+        if getattr(config, f"freeze_{modality}"):
             continue
-        if getattr(config, f"{modality}_config").model_type in OWN_ENCODERS:
-            not_whole.remove(encoder)
-            continue
-        layers = [(name, layer) for name, layer in model.named_modules() if f"{modality}_encoder.backbone." in name]
-        linear = [name for name, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
-        attention = [name for name in linear if name.rpartition(".")[2] in ATTENTION]
-        targets += attention
-        statistics += [name for name, layer in layers if attention and isinstance(layer, _BatchNorm)]
-        setattr(config, f"freeze_{modality}", not attention)
+        for name, encoder in encoders.items():
+            if getattr(config, f"{name}_config").model_type in OWN_ENCODERS:
+                not_whole.remove(encoder)
+                is_trained[name] = True
+                continue
+            layers = [(path, layer) for path, layer in model.named_modules() if f"{name}_encoder.backbone." in path]
+            linear = [path for path, layer in layers if isinstance(layer, nn.Linear | nn.Conv2d)]
+            attention = [path for path in linear if path.rpartition(".")[2] in ATTENTION]
+            targets += attention
+            statistics += [path for path, layer in layers if attention and isinstance(layer, _BatchNorm)]
+            is_trained[name] = bool(attention)
+        if len(set(is_trained.values())) > 1:
+            frozen = ", ".join(name for name in is_trained if not is_trained[name])
+            raise ValueError(
+                f"lora_rank={rank}: the encoder {frozen} has no attention and would be frozen, which only all image "
+                "encoders can be together. Choose a transformer, or leave lora_rank out."
+            )
+        if is_trained:
+            setattr(config, f"freeze_{modality}", not any(is_trained.values()))
     if not targets:
         raise ValueError(
             f"lora_rank={rank}: no encoder that is trained has attention with layers named {', '.join(ATTENTION)}. "

@@ -1,13 +1,13 @@
 """Load the posts that a training run reads."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset, config
 
 from mmsent.dataset_scripts import CORPORA
@@ -18,6 +18,7 @@ from mmsent.dataset_scripts.common_rows import TABLES
 from mmsent.dataset_scripts.common_screening import screen_images
 from mmsent.dataset_scripts.common_sources import load_source
 from mmsent.dataset_scripts.posts.plan import write_split_file
+from mmsent.modeling import ARCHITECTURES
 from mmsent.modeling.common_loading import check_source
 from mmsent.modeling.common_processing import MultimodalProcessor
 
@@ -56,13 +57,19 @@ class RunPosts:
         """The class index of every post, by split."""
         return {split: list(outline["label"]) for split, outline in self.outlines.items()}
 
-    def texts(self) -> Iterator[str]:
-        """Return the training texts."""
-        return iter(self.outlines["train"]["text"])
+    def texts(self, architecture: str) -> Iterator[str | None]:
+        """Return the training texts, and those of further columns whose words the architecture reads."""
+        columns = self.filled(ARCHITECTURES[architecture].processor.text_columns)
+        return chain.from_iterable(self.outlines["train"][name] for name in ("text", *columns))
 
     def aspects(self) -> Iterator[str]:
         """Return the aspects of the training posts, whose words the texts may never use."""
         return filter(None, self.outlines["train"]["aspect"])
+
+    def filled(self, columns: Iterable[str]) -> list[str]:
+        """Return those of these columns that are not empty in the training posts."""
+        train = self.outlines["train"]
+        return [name for name in columns if name in train.column_names and any(train[name])]
 
     def write_splits(self, output_dir: Path) -> None:
         """Write the ids of each split of a table of posts into the folder of the run, for `splits=` of another run."""
@@ -157,7 +164,17 @@ def check_vectors(posts: RunPosts, processor: MultimodalProcessor) -> None:
         )
 
 
-def confident_rows(logits: np.ndarray, labels: list[int], threshold: float) -> list[int]:
-    """Return the rows of `logits` (N, C) in which the label has a probability above the threshold."""
-    probabilities = torch.as_tensor(logits).float().softmax(-1)
-    return (probabilities[range(len(labels)), labels] > threshold).nonzero().flatten().tolist()
+def confident_rows(scores: np.ndarray, labels: list[int], threshold: float) -> list[int]:
+    """Return the rows of `scores` (N, C) in which the score of the label is above the threshold."""
+    return np.flatnonzero(scores[range(len(labels)), labels] > threshold).tolist()
+
+
+def progressive_rows(scores: np.ndarray, ids: Iterable[str], seed: int) -> list[int]:
+    """Return the rows of `scores` (N, C) that PCNN keeps: with the probability min(1, exp(s1 - s2) - 1), where s1 and
+    s2 are the two highest scores of a post.
+
+    The label does not matter. Whether a post is kept depends on the seed, its id and its scores only.
+    """
+    second, first = np.sort(scores, 1)[:, -2:].T  # (N,) each
+    draws = [np.random.default_rng([seed, *id.encode()]).random() for id in ids]
+    return np.flatnonzero(draws < np.expm1(first - second)).tolist()

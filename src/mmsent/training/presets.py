@@ -8,7 +8,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
 from mmsent.dataset_scripts.common_corpus import undecoded
 from mmsent.dataset_scripts.common_language import language
+from mmsent.modeling import ARCHITECTURES
 
 from .arguments import DataArguments, ModelArguments, RunArguments
 from .posts import RunPosts, load_posts
@@ -188,7 +189,8 @@ def _pretrained(preset: str, size: str, aspect: bool, facts: Facts, model: dict)
 
 def missing_encoders(arguments: ModelArguments) -> list[str]:
     """Return the encoders that are neither on this machine nor on a Hub that answers."""
-    names = (arguments.text_encoder, arguments.image_encoder)
+    further = [word.partition("=")[2] for word in arguments.further_image_encoders]
+    names = (arguments.text_encoder, arguments.image_encoder, *further)
     return [name for name in names if "/" in name and not Path(name).is_dir() and not _is_available(name)]
 
 
@@ -219,6 +221,9 @@ def parse_with_preset(argv: list[str], description: str) -> tuple[ModelArguments
         if is_set:
             raise ValueError(f"preset cannot be combined with {name}: leave one of them out.")
     facts = Facts.of(load_posts(data_args, run_args))
+    # What the user's architecture does not read might as well not be there.
+    unread = {"text", "image"}.difference(ARCHITECTURES[model_args.architecture].reads)
+    facts = replace(facts, **{f"with_{name}": 0.0 for name in unread})
     choice = choose(preset, facts)
     values = {name: value for name, (value, _) in choice.items()}
     arguments = parse_arguments(argv, description, values)

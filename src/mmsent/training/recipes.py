@@ -68,9 +68,21 @@ def parse_arguments(
         parser.error(_unknown_key(unknown[0].removeprefix("--"), parser))
     path = Path(data_args.dataset)
     corpus = path.stem if path.suffix.lower() in TABLES else path.name
+    if unfit := hide_unread(model_args, data_args):
+        parser.error(unfit)
     parts = [corpus, run_args.preset or model_args.architecture, *([named.row] if named.row else [])]
     run_args.output_dir = run_args.output_dir or f"runs/{'-'.join(dict.fromkeys(parts))}"
     return model_args, data_args, run_args
+
+
+def hide_unread(model_args: ModelArguments, data_args: DataArguments) -> str | None:
+    """Set `modalities` to what the architecture reads if it reads only one. Return an error if it is the other."""
+    read = ARCHITECTURES[model_args.architecture].modalities
+    if data_args.modalities not in ("both", *read):
+        return f"modalities={data_args.modalities}: {model_args.architecture} reads only {read[0]}."
+    if len(read) == 1:
+        (data_args.modalities,) = read
+    return None
 
 
 def load_recipe(path: Path) -> dict[str | None, dict[str, Any]]:

@@ -25,6 +25,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mmsent import modeling
+from mmsent.dataset_scripts.common_columns import FURTHER_FIELDS
 from mmsent.dataset_scripts.common_corpus import rows_hash, undecoded
 from mmsent.dataset_scripts.common_files import (
     DiskFullError,
@@ -277,8 +278,9 @@ def refuse_other_settings(run: Path, settings: dict, overwrite: bool) -> None:
 
 
 def corpus_checksum(corpus: DatasetDict) -> str:
-    """Return the SHA-256 of the ids, labels, texts and aspects of all splits, in their order."""
-    return rows_hash(corpus, ("id", "label", "text", "aspect"))
+    """Return the SHA-256 of the ids, labels, texts, aspects and further columns of all splits, in their order."""
+    further = [name for name in FURTHER_FIELDS if name in next(iter(corpus.values())).column_names]
+    return rows_hash(corpus, ("id", "label", "text", "aspect", *further))
 
 
 def images_checksum(corpus: DatasetDict, file_hashes: Mapping[str, str] | None = None) -> str:

@@ -131,6 +131,7 @@ def _check(model_args: ModelArguments, data_args: DataArguments, run_args: RunAr
         "streaming": posts.streamed,
         "lora_rank": model_args.lora_rank is not None,
         "min_confidence": data_args.min_confidence is not None,
+        "keep_progressively": data_args.keep_progressively,
     }
     for name in filter(conflicts.get, conflicts):
         raise ValueError(f"search cannot be combined with {name}.")
@@ -174,7 +175,7 @@ def _trainer(
         for name, value in ({} if trial is None else suggest(trial, space)).items():
             if not hasattr(run_args, name):
                 _set(trial_args, run_args, name, value)
-        model = build(trial_args, posts.texts(), names, posts.aspects())[1]
+        model = build(trial_args, posts.texts(model_args.architecture), names, posts.aspects())[1]
         model.set_loss(weights, search_args.label_smoothing_factor)
         return model
 
@@ -182,7 +183,7 @@ def _trainer(
         scores.append(metrics[metric])
         return pick(scores)
 
-    processor, model = build(model_args, posts.texts(), names, posts.aspects())
+    processor, model = build(model_args, posts.texts(model_args.architecture), names, posts.aspects())
     collator = PostCollator(processor, data_args.modalities)
     if data_args.cache_features:
         search_posts.splits = encode_features(

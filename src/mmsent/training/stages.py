@@ -57,9 +57,9 @@ def split_parameter_groups(optimizer: Optimizer, model: MultimodalPreTrainedMode
     rates = {"text": args.text_learning_rate, "image": args.image_learning_rate, "rest": None}
     part_of = {
         id(parameter): part
-        for name, parameter in model.named_parameters()
         for part in ("text", "image")
-        if f".{part}_encoder." in name
+        for encoder in unwrap_peft_model(model).encoders(part).values()
+        for parameter in encoder.parameters()
     }
     groups = []
     for group in optimizer.param_groups:

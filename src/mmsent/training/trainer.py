@@ -1,6 +1,7 @@
 """transformers' Trainer for the models of this project."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import PredictionOutput, unwrap_peft_model
 
 from mmsent.modeling.common_base import MultimodalPreTrainedModel
+from mmsent.modeling.common_layers import FeatureNorm
 
 from .arguments import RunArguments
 from .exact_resume import ExactResumeTrainer
+from .full_batch import FullBatchLBFGS
 from .length_grouping import LengthGroups, longest_first, text_lengths
 from .stages import RestingEncoders, add_decay_and_stages, has_part_rates, has_stages, split_parameter_groups
 
@@ -25,7 +28,7 @@ class MultimodalTrainer(ExactResumeTrainer):
     """Trains the text encoder, the image encoder and the rest of the model at their own learning rates
     (`text_learning_rate`, `image_learning_rate`) and in stages (`text_from_epoch`, `image_from_epoch`,
     `rest_until_epoch`), groups posts by the length of their texts (`train_sampling_strategy="group_by_length"`), and
-    resumes an interrupted training exactly.
+    resumes an interrupted training exactly. With `lbfgs`, a batch must be the whole training split.
 
     A part of the model that is outside its stage has a learning rate of zero. Its weights do not change at all, while
     every process of a distributed run still reports the same gradients. An encoder is then in eval mode.
@@ -39,6 +42,10 @@ class MultimodalTrainer(ExactResumeTrainer):
     def __init__(self, model, args: RunArguments, *positional, class_weights: list[float] | None = None, **kwargs):
         share_batch_norm(unwrap_peft_model(model), args)
         super().__init__(model, args, *positional, **kwargs)
+        if self.args.lbfgs:
+            for module in model.modules():
+                if isinstance(module, FeatureNorm):
+                    module.momentum = 1.0  # the statistics are those of the last batch, which has all posts
         if has_stages(self.args):
             self.add_callback(RestingEncoders)
         self.groups_lengths = self.args.train_sampling_strategy == "group_by_length"
@@ -76,7 +83,8 @@ class MultimodalTrainer(ExactResumeTrainer):
             ValueError: If the loss is not finite. The message names the step, the posts and the learning rate.
         """
         ids = inputs.pop("ids", None) or ["of unknown ids"]
-        loss = super().training_step(model, inputs, *args, **kwargs)
+        self.compute_gradients = partial(super().training_step, model, inputs, *args, **kwargs)
+        loss = self.compute_gradients()
         if not torch.isfinite(loss):
             rates = ", ".join(f"{rate:g}" for rate in {group["lr"]: None for group in self.optimizer.param_groups})
             raise ValueError(
@@ -114,6 +122,8 @@ class MultimodalTrainer(ExactResumeTrainer):
 
     def create_optimizer(self, model=None) -> Optimizer:
         optimizer = super().create_optimizer(model)
+        if self.args.lbfgs:
+            optimizer = self.optimizer = FullBatchLBFGS(optimizer.param_groups, lambda: self.compute_gradients())
         if has_part_rates(self.args):
             split_parameter_groups(optimizer, self.accelerator.unwrap_model(self.model), self.args)
         return optimizer
@@ -126,18 +136,20 @@ class MultimodalTrainer(ExactResumeTrainer):
 
 
 def share_batch_norm(model: MultimodalPreTrainedModel, args: RunArguments) -> None:
-    """Make the BatchNorm of a trained image encoder use the batches of all processes for its statistics.
+    """Make the BatchNorm of trained image encoders use the batches of all processes for its statistics.
 
     PyTorch can do this on GPUs only. On CPUs a warning says that each process has its own statistics. The names of
     the weights do not change.
     """
-    encoder = model.base_model.image_encoder
-    if args.world_size == 1 or encoder is None or encoder in model.frozen_encoders():
+    if args.world_size == 1 or model.config.freeze_image:
         return
-    if not any(isinstance(module, _BatchNorm) for module in encoder.modules()):
+    encoders = model.encoders("image").values()
+    encoders = [encoder for encoder in encoders if any(isinstance(m, _BatchNorm) for m in encoder.modules())]
+    if not encoders:
         return
     if args.device.type == "cuda":
-        encoder.backbone = convert_sync_batchnorm(encoder.backbone)  # This keeps what timm's layers do after the norm.
+        for encoder in encoders:  # This keeps what timm's layers do after the norm.
+            encoder.backbone = convert_sync_batchnorm(encoder.backbone)
     elif args.process_index == 0:
         logger.warning(
             "The image encoder's BatchNorm takes its statistics from the posts of each process alone: on CPUs, %d "

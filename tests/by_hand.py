@@ -147,6 +147,31 @@ def bilstm(layer, sequence) -> list[np.ndarray]:
     return [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
 
 
+def text_cnn(layer, words: list[np.ndarray], pools, activation, pad_to: int | None = None) -> list[float]:
+    """Return the features of a text, from every window of every width, one filter at a time."""
+    features = []
+    if pad_to is not None and words:
+        words = (words + [np.zeros(len(words[0]))] * pad_to)[:pad_to]
+    for convolution in layer.convolutions:
+        weight, bias = numpy(convolution.weight), numpy(convolution.bias)  # (F, D, window)
+        filters, size, window = weight.shape
+        padded = words + [np.zeros(size)] * (window - len(words)) if words else []
+        values = [
+            [
+                activation(bias[f] + sum(weight[f, :, w] @ padded[start + w] for w in range(window)))
+                for f in range(filters)
+            ]
+            for start in range(len(padded) - window + 1)
+        ]
+        for pool in pools:
+            features += [pool([value[f] for value in values]) if values else 0.0 for f in range(filters)]
+    return features
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
 def guided(attention, scoring: str, memory, guide) -> np.ndarray:
     """Return the weights of a `GuidedAttention`: softmax over tanh(w [m_i; v] + b), or u · tanh(W [m_i; v] + b)."""
     weight = np.concatenate([numpy(attention.memory_proj.weight), numpy(attention.guide_proj.weight)], 1)
