@@ -47,6 +47,7 @@ def parse_arguments(argv: list[str]) -> tuple[argparse.ArgumentParser, argparse.
     attention.add_argument("--aspect", help="aspect, for models that judge one")
     for figure in (best, points, scores, attention):
         figure.add_argument("--output", type=Path, required=True, help="file to write, .png or .svg")
+    parser.epilog = "\n".join(figure.format_help() for figure in (best, points, scores, attention))
     args = parser.parse_args(argv)
     if args.output.suffix not in SUFFIXES:
         parser.error(f"--output {args.output}: the suffix must be .png or .svg.")

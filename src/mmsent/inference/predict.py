@@ -189,14 +189,17 @@ def check_columns(pipe: ImageTextSentimentPipeline, posts: PostFile) -> None:
     Raises:
         ValueError: If they do not.
     """
-    needs = [*reading(pipe.model)["columns"]]
-    if "image" in pipe.model.modalities and pipe.processor.image_feature_size is not None:
-        needs.append("image_features")
-    for name in needs:
+    for name in reading(pipe.model)["columns"]:
         if posts.columns[name] is None:
             raise ValueError(
-                f"The model reads a column {name}, and {posts.path} has none: name it with --{FIELDS[name][0]}."
+                f"The model reads a {name}, and {posts.path} has no column {name}: name it with --{FIELDS[name][0]}."
             )
+    reads_vectors = pipe.processor.image_feature_size is not None and "image" in pipe.model.modalities
+    if reads_vectors and posts.columns["image_features"] is None:
+        raise ValueError(
+            f"The model reads vectors in place of pictures, and {posts.path} has no column image_features: name it "
+            "with --image_features_column."
+        )
     if reading(pipe.model)["aspects"] == "required" and posts.columns["aspect"] is None:
         raise ValueError(
             f"The model judges an aspect, and {posts.path} has no column aspect: name it with --aspect_column."
