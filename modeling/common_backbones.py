@@ -51,13 +51,11 @@ class BackbonesMixin:
             tokenizer: The tokenizer of the processor, which tells the size of the vocabulary.
             image_size: The height and width in pixels of the images that the processor makes.
             word_vectors: A text file of GloVe or word2vec to start from, if `text` is `"word_vectors"`.
-            further_image_encoders: What `image` is for the first image encoder, for each further one by its name. By
-                default such an encoder starts as the first does.
+            further_image_encoders: As `image`, for each further image encoder by its name; by default that of `image`.
             config_kwargs: Fields of the architecture's config.
 
         Raises:
-            ValueError: If the config does not have a field or an encoder, or if `word_vectors` is combined with a
-                transformer.
+            ValueError: If the config does not have a field or encoder, or a transformer comes with `word_vectors`.
         """
         check_fields(cls.config_class, config_kwargs)
         text_backbone = text_config = None

@@ -48,6 +48,7 @@ def test_a_card_is_complete(architecture, card_of, trained):
         "\n\n# name\n\nThis model reads a text (images were not used) and predicts one of 3 sentiment labels." in card
     )
     assert tuple(re.findall(r"`\w+` for (\w+)s", card)) == tiny.reads(architecture)
+    assert ("`small_cnn` and `small_cnn` for images" in card) == (architecture == "multi_sentinet")
     for section in ("How to use it", "Labels", "Scores", "Limitations, as measured", "Training"):
         assert f"\n\n## {section}\n" in card
     low, high = scores["accuracy_interval"]

@@ -22,6 +22,7 @@ RECIPES = [
 IMAGES = {
     "timm/inception_v3.tv_in1k": (2048, 25),
     "timm/resnet50.tv_in1k": (2048, 49),
+    "timm/vgg16.tv_in1k": (512, 49),
     "timm/vgg19.tv_in1k": (512, 49),
     "timm/vit_base_patch16_224.augreg_in1k": (768, 196),
     "alexnet": (256, 36),
