@@ -1,8 +1,8 @@
 """SentiBank+SentiStrength: logistic regression on scores of adjective-noun pairs in the image and of words' strength.
 
-Borth, Ji, Chen, Breuel, Chang: *Large-scale Visual Sentiment Ontology and Detectors Using Adjective Noun Pairs*. ACM MM
-2013. Thelwall, Buckley, Paltoglou, Cai, Kappas: *Sentiment Strength Detection in Short Informal Text*.
-JASIST 61(12), 2010.
+Borth, Ji, Chen, Breuel, Chang: *Large-scale Visual Sentiment Ontology and Detectors Using Adjective Noun Pairs*.
+ACM MM 2013. Thelwall, Buckley, Paltoglou, Cai, Kappas: *Sentiment Strength Detection in Short Informal Text*. JASIST
+61(12), 2010.
 
 Neither part can be had. SentiBank's 1,200 detectors of adjective-noun pairs (ANPs) are gone: the scores of a model
 that train.py has trained on the ANPs of `vso` or `mvso` stand in. SentiStrength is closed: VADER or a lexicon of the

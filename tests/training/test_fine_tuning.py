@@ -40,7 +40,8 @@ def test_every_architecture_takes_weights_and_smoothing(architecture, backbones)
         output = model(**batch)
         model.set_loss([1.0, 2.0, 5.0], 0.2)
         loss = model(**batch).loss
-    trained = ("text_logits", "image_logits") if architecture == "late_fusion" else ("logits",)
+    both = ["text_logits", "image_logits"]
+    trained = {"late_fusion": both, "dnn_lr": ["logits", *both]}.get(architecture, ["logits"])
     scores, weights = [output[name] for name in trained], torch.tensor([1.0, 2.0, 5.0])
     plain = sum(F.cross_entropy(logits, LABELS) for logits in scores)
     weighted = sum(F.cross_entropy(logits, LABELS, weights, label_smoothing=0.2) for logits in scores)

@@ -79,8 +79,8 @@ def test_without_arguments():
     [
         ("learning_rat: 1", "unknown key 'learning_rat'; did you mean 'learning_rate'?"),
         (
-            "hops: 3",
-            "unknown key 'hops'; it is a field of comn, mimn, co_memory_aspect and belongs under model_kwargs",
+            "image_memory: images",
+            "unknown key 'image_memory'; it is a field of mimn, co_memory_aspect and belongs under model_kwargs",
         ),
         ("learning_rate: fast", "'learning_rate' expected float, got str"),
         ("learning_rate: null", "'learning_rate' expected float, got NoneType"),
