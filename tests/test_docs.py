@@ -32,6 +32,7 @@ def between(page: str, name: str) -> str:
 
 def test_the_table_of_results_is_generated():
     assert between("results.md", "results") == benchmark.table().strip()
+    assert between("results.md", "precision") == benchmark.precision_table().strip()
     assert between("results.md", "calibration") == benchmark.calibration_table().strip()
 
 
