@@ -68,7 +68,7 @@ def test_links_lead_somewhere(path):
 def test_measured_figures_stand_in_the_results(path):
     """Every "mean ± deviation" of a page is a row of the generated table."""
     figures = set(re.findall(r"\d+\.\d ± \d+\.\d", TEXTS[path.name]))
-    tables = benchmark.table() + benchmark.calibration_table()
+    tables = benchmark.table() + benchmark.precision_table() + benchmark.calibration_table()
     assert figures <= set(re.findall(r"\d+\.\d ± \d+\.\d", tables))
 
 
