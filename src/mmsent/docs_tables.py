@@ -26,9 +26,9 @@ HEADINGS = {"Model": ModelArguments, "Corpus": DataArguments, "Training": RunArg
 
 
 def architectures() -> str:
-    """Return the table of architectures as Markdown: name, paper and what each of them is."""
+    """Return the table of architectures as Markdown: name, what it reads, paper and what it is."""
     rows = [_describe(row) for row in ARCHITECTURES.values()]
-    return "\n".join(["| name | paper | what it is |", "|---|---|---|", *rows])
+    return "\n".join(["| name | reads | paper | what it is |", "|---|---|---|---|", *rows])
 
 
 def _describe(row: Architecture) -> str:
@@ -50,7 +50,7 @@ def _describe(row: Architecture) -> str:
         )
     what, title, link = match.groups()
     title = f"[{title}]({link})" if link else title
-    return f"| `{row.name}` | {row.authors}, {title}, {row.venue} {row.year} | {what} |"
+    return f"| `{row.name}` | {', '.join(row.reads)} | {row.authors}, {title}, {row.venue} {row.year} | {what} |"
 
 
 def command_help(name: str) -> str:
