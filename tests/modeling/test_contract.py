@@ -160,7 +160,7 @@ def test_it_overfits_16_posts_and_is_deterministic(architecture, encoders, backb
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # the test is whether the model can fit, not whether it generalises
-    train_steps(model, batch, labels, steps=70, until_fit=True)
+    train_steps(model, batch, labels, steps=100, until_fit=True)
     assert fits(model, batch, labels)
 
 
