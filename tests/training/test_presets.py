@@ -54,6 +54,8 @@ def test_the_choice_follows_the_posts_and_the_hardware():
     assert "image_learning_rate" not in chosen("best")
     assert chosen("best")["text_learning_rate"] == 5e-5
     assert "text_learning_rate" not in chosen("best", posts=60_000)
+    assert "text_learning_rate" not in chosen("best", with_aspect=1)
+    assert "text_learning_rate" in chosen("best", with_aspect=1, device="cuda")
     assert chosen("balanced", with_aspect=1)["architecture"] == "mimn"
     for preset in PRESETS:
         assert chosen(preset, with_aspect=1)["num_train_epochs"] > chosen(preset)["num_train_epochs"]

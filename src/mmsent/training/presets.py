@@ -42,7 +42,6 @@ SCHEDULES = {
     ("frozen", False): (400, 3, 20),
     ("frozen", True): (1000, 3, 30),
     ("trained", False): (250, 2, 8),
-    ("trained", True): (1000, 3, 30),
     ("base", False): (1000, 3, 10),
     ("base", True): (1000, 3, 10),
 }
@@ -156,7 +155,8 @@ def _pretrained(preset: str, size: str, aspect: bool, facts: Facts, model: dict)
     text, image = (share >= FEW for share in (facts.with_text, facts.with_image))
     english = facts.english >= ENGLISH
     language = "the texts are English" if english else "the texts are in several languages, or not in English"
-    trains_text = preset == "best" and text and (size == "base" or facts.posts < LARGE)
+    # With an aspect, a trained small encoder takes hours on a CPU and has not been better than a frozen one there.
+    trains_text = preset == "best" and text and (size == "base" or (facts.posts < LARGE and not aspect))
     trains_image = preset == "best" and size == "base" and image
     # The encoder of a modality that is not read is not built, so that its name does not matter.
     choice = {
