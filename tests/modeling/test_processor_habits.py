@@ -83,7 +83,7 @@ def test_settings_can_be_changed_on_loading(processor, tmp_path):
 def test_model_input_names_are_the_keys_of_a_batch(processor):
     columns = dict.fromkeys(processor.columns, f"(S {TEXT})")  # it is also a parse
     assert list(processor(images=IMAGE, text=TEXT, aspect="coffee", **columns)) == processor.model_input_names
-    names = [name for name in processor.model_input_names if not name.startswith(("aspect", *columns))]
+    names = [name for name in processor.model_input_names if not name.startswith(("aspect", *processor.text_columns))]
     assert list(processor(images=IMAGE, text=TEXT)) == list(processor(images=IMAGE)) == names
 
 
