@@ -17,6 +17,7 @@ FIELDS = {
     "label": ("label_column", ["label", "labels", "sentiment", "polarity", "class", "rating", "stars"]),
     "aspect": ("aspect_column", ["aspect", "target", "aspect_term", "entity"]),
     "caption": ("caption_column", ["caption", "captions", "image_caption"]),
+    "tree": ("tree_column", ["tree", "parse"]),
     "id": ("id_column", ["id", "post_id", "tweet_id", "uid"]),
     "group": ("group_column", ["group", "group_id"]),
     "split": ("split_column", ["split", "set", "subset", "fold"]),
@@ -25,7 +26,7 @@ FIELDS = {
 }
 OWN_NAMES = {"images": ("images", "image")}  # a column with our own name wins over other usual names
 POST_FIELDS = ("text", "images", "image_features", "aspect", "id")  # what a model reads of a post, and its id
-FURTHER_FIELDS = ("caption",)  # what only some architectures read, see `MultimodalProcessor.columns`
+FURTHER_FIELDS = ("caption", "tree")  # what only some architectures read, see `MultimodalProcessor.columns`
 NONE = "none"  # as the name of a column: there is none, whatever the table's columns are called
 
 Columns = dict[str, str | list[str] | None]  # field -> its column; the images may have several

@@ -52,6 +52,7 @@ class PostsConfig(BuilderConfig):
     aspect_column: str | None = None
     image_features_column: str | None = None
     caption_column: str | None = None
+    tree_column: str | None = None
     id_column: str | None = None
     group_column: str | None = None
     split_column: str | None = None

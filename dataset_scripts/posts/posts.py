@@ -13,7 +13,7 @@ from .plan import PostsConfig, make_plan, open_tables, shared_row
 class Posts(Corpus):
     """A corpus of the user's own posts. `PostsConfig` has its options.
 
-    It adds the columns `caption`, `group` and `image_features` if the table has them.
+    It adds the columns `caption`, `tree`, `group` and `image_features` if the table has them.
     """
 
     DESCRIPTION = "Posts of a table, with the label that each has there."

@@ -18,7 +18,7 @@ from mmsent.modeling.common_base import MultimodalPreTrainedModel
 
 EXAMPLES = 3
 COLUMNS = ("id", "text", "image", "label")
-FURTHER = {"caption": "a drawing of people in coloured shirts"}  # what the further columns of an example hold
+FURTHER = {"caption": "a drawing of people in coloured shirts", "tree": None}  # what the columns of an example hold
 
 
 def example_posts(folder: Path, model: MultimodalPreTrainedModel) -> list[dict]:

@@ -188,6 +188,7 @@ class DataArguments:
     label_column: str | None = column_of("label")
     aspect_column: str | None = column_of("aspect")
     caption_column: str | None = column_of("caption")
+    tree_column: str | None = column_of("tree")
     id_column: str | None = column_of("id")
     group_column: str | None = column_of("group")
     split_column: str | None = column_of("split")
