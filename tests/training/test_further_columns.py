@@ -1,4 +1,4 @@
-"""Training on a column of parses, and predictions for posts with them."""
+"""Further columns of posts: every one can be in a table; training on parses, and predictions for posts with them."""
 
 import csv
 import json
@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
+from mmsent.dataset_scripts.common_columns import FIELDS, FURTHER_FIELDS
+from mmsent.dataset_scripts.posts.plan import PostsConfig
 from mmsent.inference import predict
+from mmsent.inference.examples import FURTHER
 from mmsent.inference.parts import bad_rows_path
 from mmsent.inference.predict import load_pipeline
+from mmsent.modeling import ARCHITECTURES
+from mmsent.training.arguments import DataArguments
 
 BRIEF = ["--num_train_epochs", "1", "--report_to", "none", "--disable_tqdm", "true", "--on_bad_image", "missing"]
 
@@ -19,6 +24,15 @@ def write(path: Path, rows: list[tuple[str | None, ...]]) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return path
+
+
+@pytest.mark.parametrize("name", sorted({name for row in ARCHITECTURES.values() for name in row.processor.columns}))
+def test_a_column_that_an_architecture_reads_can_be_in_a_table(name):
+    """Otherwise the processor could read it, and no command would give it the column."""
+    assert name in FURTHER_FIELDS
+    argument = FIELDS[name][0]
+    assert {argument} <= DataArguments.__dataclass_fields__.keys() & PostsConfig.__dataclass_fields__.keys()
+    assert name in FURTHER  # what the example of a card holds
 
 
 @pytest.mark.slow
